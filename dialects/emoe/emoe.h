@@ -1,0 +1,21 @@
+// The emoe dialect: ops, attributes, enums. Ownership and IR conventions are MLIR's.
+#ifndef EMOE_DIALECTS_EMOE_EMOE_H_
+#define EMOE_DIALECTS_EMOE_EMOE_H_
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/emoe/dialect.h.inc"
+#include "dialects/emoe/enums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/emoe/attrs.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/emoe/ops.h.inc"
+
+#endif  // EMOE_DIALECTS_EMOE_EMOE_H_

@@ -1,0 +1,60 @@
+// Access to weight values that stay in the model's files. The IR names values (#emoe.source); this store maps the
+// files and decodes elements on demand, so that memory holds what is being worked on and never the model.
+#ifndef EMOE_FRONTENDS_WEIGHTS_H_
+#define EMOE_FRONTENDS_WEIGHTS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "dialects/emoe/emoe.h"
+
+namespace emoe {
+
+// Thread-compatible; reads are thread-safe once every file has been added.
+class WeightStore {
+public:
+  WeightStore();
+  ~WeightStore();
+  WeightStore(const WeightStore &) = delete;
+  WeightStore &operator=(const WeightStore &) = delete;
+
+  // Maps the file at `path` (already resolved and checked by the frontend) under the name that #emoe.source uses.
+  absl::Status addFile(std::string_view name, const std::string &path);
+
+  // Keeps `bytes` in memory under `name` ("<decoded:...>"): values that no file holds as plain bytes.
+  void addDecoded(std::string_view name, std::vector<uint8_t> bytes);
+
+  // Size in bytes of what `name` stands for; NotFound if it was never added.
+  absl::StatusOr<uint64_t> size(std::string_view name) const;
+
+  // The mapped or decoded bytes of `name`.
+  absl::StatusOr<absl::Span<const uint8_t>> bytes(std::string_view name) const;
+
+  // OutOfRange, naming the weight, if any element of [rows, columns] lies outside the file.
+  absl::Status check(SourceAttr source, int64_t rows, int64_t columns) const;
+
+  // Decodes rows [first, first + count) of a [rows, columns] view into out[count * columns], row-major, float32.
+  // f16, bf16, f32, f64, integer and 4-bit types are exact in float32 (f64 and wide integers are rounded).
+  absl::Status read(SourceAttr source, int64_t columns, int64_t first, int64_t count, float *out) const;
+
+  // Tells the kernel that the pages behind the view are not needed any more, so that resident memory stays small.
+  void release(SourceAttr source, int64_t rows, int64_t columns) const;
+
+  // 128-bit hash, in hex, of the values of a [rows, columns] view as float32: equal for equal values whatever the
+  // storage type, strides and file.
+  absl::StatusOr<std::string> contentHash(SourceAttr source, int64_t rows, int64_t columns) const;
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+} // namespace emoe
+
+#endif // EMOE_FRONTENDS_WEIGHTS_H_

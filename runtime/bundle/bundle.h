@@ -1,0 +1,152 @@
+// A bundle, opened and validated: plain arrays over the index's bytes. After Open, no index, offset, size or enum in
+// here can lead outside the file, the tables or the buffers: nothing is checked again (FORMAT.md, "validation").
+#ifndef EMOE_RUNTIME_BUNDLE_BUNDLE_H_
+#define EMOE_RUNTIME_BUNDLE_BUNDLE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/status.h"
+
+namespace emoe::rt {
+
+template <typename T>
+struct Span {
+  const T *data = nullptr;
+  size_t size = 0;
+  const T &operator[](size_t i) const { return data[i]; }
+  const T *begin() const { return data; }
+  const T *end() const { return data + size; }
+};
+
+// Not NUL-terminated; points into the index.
+using Text = Span<char>;
+
+// Where a bundle's bytes come from: a file, memory, or (calibration) records packed on demand.
+// Read fills the buffer whole or fails (retries are the provider's). Thread-safe.
+class Provider {
+ public:
+  virtual ~Provider() = default;
+  virtual uint64_t size() const = 0;
+  virtual Status Read(uint64_t offset, void *out, size_t bytes) = 0;
+  // A file descriptor that asynchronous readers may use at the same offsets, or -1.
+  virtual int descriptor() const { return -1; }
+};
+
+enum class FloatType : uint8_t { kF32 = 0, kF16 = 1, kBf16 = 2 };
+enum class Activations : uint8_t { kF32 = 0, kQ8 = 1 };
+enum class OperandKind : uint8_t { kNone = 0, kTokenIds = 1, kBuffer = 2, kTensor = 3, kKvKeys = 4, kKvValues = 5 };
+enum class StepKind : uint8_t { kKernel = 0, kExperts = 1 };
+enum class Rows : uint32_t { kAll = 0, kWanted = 1 };
+
+// These mirror the structs of schema/bundle.fbs byte for byte (static_asserts in bundle.cpp).
+struct Layout {
+  uint8_t bits, float_type, zero_point, codebook;
+  uint16_t group, panel;
+};
+struct Buffer {
+  uint64_t fixed, per_token;
+  uint32_t slot;
+  Rows rows;
+};
+struct KvLayer {
+  uint32_t kv_heads, head_dim;
+};
+struct Extent {
+  uint64_t fixed, per_token, per_position;
+};
+struct Operand {
+  OperandKind kind;
+  uint32_t index;
+};
+struct Record {
+  uint64_t offset;  // from the start of the experts section
+  uint32_t first_crc, variant;
+};
+
+struct Tensor {
+  Text name;
+  uint64_t offset, bytes;  // in the resident section
+  uint32_t rows, columns;
+  Layout layout;
+};
+struct Kernel {
+  Text name;
+  Span<Extent> extents;
+  uint32_t tiles_fixed, tiles_per_token;
+};
+struct Step {
+  StepKind kind;
+  uint32_t kernel;
+  Span<Operand> operands;
+  uint32_t layer;
+  Rows rows;
+};
+struct Variant {
+  uint32_t gate_up_kernel, down_kernel, gate_up_offset, down_offset, record_bytes;
+  Span<uint32_t> chunk_ends;
+  Activations activations;
+  Layout layout;
+};
+struct MoeLayer {
+  uint32_t experts, top_k;
+  Span<Variant> variants;
+  Span<Record> records;
+};
+struct Image {
+  Text isa;
+  uint16_t machine;
+  uint64_t features, offset, bytes;  // in the kernels section
+  Span<uint64_t> entries;
+};
+struct Section {
+  uint64_t offset = 0, length = 0;
+  uint32_t crc = 0;
+  bool present = false;
+};
+
+struct Bundle {
+  Section index, resident, experts, kernels, tokenizer, tables;
+  struct {
+    Text architecture;
+    uint32_t vocab, hidden, layers, context;
+    int32_t first_token;
+    Span<int32_t> stop_tokens;
+    uint64_t parameters;
+  } model;
+  Span<Tensor> tensors;
+  Span<Buffer> buffers;
+  Span<KvLayer> kv_layers;
+  Span<Kernel> kernel_table;
+  Span<Step> steps;
+  uint32_t logits;
+  Span<MoeLayer> moe_layers;
+  Span<uint32_t> chunk_crcs;
+  Span<Image> images;
+  struct {
+    uint32_t context, chunk;
+    Text policy;
+  } plan;
+  struct {
+    Text producer, source, source_hash, options;
+  } provenance;
+
+  // Owns the index bytes and the tables above; released by CloseBundle. Counted in `bytes_held`.
+  void *memory = nullptr;
+  uint64_t bytes_held = 0;
+};
+
+// Reads the header, the section table and the index, validates them wholly, and fills `out`. The resident, kernels,
+// tokenizer and tables sections are located but not read. `out` is untouched on failure.
+Status OpenBundle(Provider &provider, Bundle *out);
+void CloseBundle(Bundle *bundle);
+
+// Reads a whole section into `out` (section.length bytes) and checks its CRC-32C.
+Status ReadSection(Provider &provider, const Section &section, void *out);
+
+// Checks every byte of the file: sections, record chunks, zero padding. `progress` (may be null) gets bytes done.
+Status VerifyBundle(Provider &provider, const Bundle &bundle, void (*progress)(uint64_t, void *), void *user);
+
+}  // namespace emoe::rt
+
+#endif  // EMOE_RUNTIME_BUNDLE_BUNDLE_H_

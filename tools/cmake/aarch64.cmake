@@ -1,0 +1,11 @@
+# Cross-compilation to 64-bit ARM Linux with Debian's g++-aarch64-linux-gnu; tests run under qemu-user.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+find_program(EMOE_AARCH64_CXX NAMES aarch64-linux-gnu-g++ aarch64-linux-gnu-g++-12 REQUIRED)
+find_program(EMOE_AARCH64_CC NAMES aarch64-linux-gnu-gcc aarch64-linux-gnu-gcc-12 REQUIRED)
+set(CMAKE_CXX_COMPILER ${EMOE_AARCH64_CXX})
+set(CMAKE_C_COMPILER ${EMOE_AARCH64_CC})
+find_program(EMOE_QEMU NAMES qemu-aarch64-static qemu-aarch64)
+if(EMOE_QEMU)
+  set(CMAKE_CROSSCOMPILING_EMULATOR ${EMOE_QEMU})
+endif()
