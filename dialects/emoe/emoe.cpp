@@ -123,3 +123,17 @@ LogicalResult MoeOp::verify() {
   }
   return success();
 }
+
+LogicalResult RecordsOp::verify() {
+  for (Attribute variant : getVariants()) {
+    if (!isa<VariantAttr>(variant)) {
+      return emitOpError("variants must be #emoe.variant attributes");
+    }
+  }
+  for (int32_t variant : getVariantOf()) {
+    if (variant < 0 || variant >= static_cast<int32_t>(getVariants().size())) {
+      return emitOpError("variant ") << variant << " does not exist: there are " << getVariants().size();
+    }
+  }
+  return success();
+}
