@@ -1,0 +1,132 @@
+#include "compiler/quantise/quantise.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassRegistry.h"
+
+using namespace mlir;
+
+namespace emoe {
+
+static bool nameLess(StringAttr a, StringAttr b) { return a.getValue() < b.getValue(); }
+
+static bool feedsRouter(LinearOp linear) {
+  return llvm::any_of(linear.getResult().getUsers(), [](Operation *user) { return isa<RouteOp>(user); });
+}
+
+std::map<StringAttr, WeightRole, bool (*)(StringAttr, StringAttr)> findWeightRoles(ModuleOp module) {
+  std::map<StringAttr, WeightRole, bool (*)(StringAttr, StringAttr)> roles(nameLess);
+  auto note = [&](FlatSymbolRefAttr symbol, WeightRole role) {
+    auto [entry, inserted] = roles.try_emplace(symbol.getAttr(), role);
+    if (!inserted) {
+      entry->second = std::min(entry->second, role);
+    }
+  };
+  auto noteOptional = [&](std::optional<StringRef> symbol, WeightRole role) {
+    if (symbol) {
+      note(FlatSymbolRefAttr::get(module.getContext(), *symbol), role);
+    }
+  };
+  auto noteAll = [&](ArrayAttr symbols) {
+    for (Attribute symbol : symbols) {
+      note(cast<FlatSymbolRefAttr>(symbol), WeightRole::Expert);
+    }
+  };
+  module.walk([&](Operation *op) {
+    llvm::TypeSwitch<Operation *>(op)
+        .Case([&](EmbeddingOp embedding) { note(embedding.getWeightAttr(), WeightRole::Dense); })
+        .Case([&](NormOp norm) {
+          note(norm.getWeightAttr(), WeightRole::Vector);
+          noteOptional(norm.getBias(), WeightRole::Vector);
+        })
+        .Case([&](LinearOp linear) {
+          note(linear.getWeightAttr(), feedsRouter(linear) ? WeightRole::Router : WeightRole::Dense);
+          noteOptional(linear.getBias(), WeightRole::Vector);
+        })
+        .Case([&](AttentionOp attention) { noteOptional(attention.getSinks(), WeightRole::Vector); })
+        .Case([&](RouteOp route) { noteOptional(route.getSelectionBias(), WeightRole::Vector); })
+        .Case([&](MoeOp moe) {
+          if (auto gate = moe.getGate()) {
+            noteAll(*gate);
+          }
+          noteAll(moe.getUp());
+          noteAll(moe.getDown());
+        });
+  });
+  return roles;
+}
+
+LayoutAttr chooseLayout(WeightRole role, Type element, const QuantiseOptions &options) {
+  MLIRContext *context = element.getContext();
+  auto floats = [&](unsigned bits, FloatType type, unsigned panel) {
+    return LayoutAttr::get(context, bits, type, 0, ZeroPoint::Symmetric, Codebook::Integer, panel);
+  };
+  if (role == WeightRole::Vector) {
+    return floats(32, FloatType::F32, 1);
+  }
+  // Sixteen-bit weights keep the file's own sixteen-bit type: bfloat16's range does not fit float16.
+  FloatType half = element.isBF16() ? FloatType::BF16 : FloatType::F16;
+  if (options.lossless) {
+    return element.isF16() || element.isBF16() ? floats(16, half, 16) : floats(32, FloatType::F32, 16);
+  }
+  unsigned bits = role == WeightRole::Router ? 32
+                  : role == WeightRole::Dense ? options.denseBits
+                                              : options.expertBits;
+  if (bits == 32) {
+    return floats(32, FloatType::F32, 16);
+  }
+  if (bits == 16) {
+    return floats(16, half, 16);
+  }
+  return LayoutAttr::get(context, bits, FloatType::F16, options.group, ZeroPoint::Symmetric, Codebook::Integer, 16);
+}
+
+LogicalResult quantise(ModuleOp module, const QuantiseOptions &options) {
+  for (auto [name, bits] : {std::pair("expert-bits", options.expertBits), {"dense-bits", options.denseBits}}) {
+    if (bits != 32 && bits != 16 && bits != 8 && bits != 4) {
+      return module.emitError() << name << " (" << bits << ") is not a width that kernels have; use 32, 16, 8 or 4";
+    }
+  }
+  if (options.group != 32) {
+    return module.emitError() << "group (" << options.group << ") is not supported; use 32";
+  }
+  auto roles = findWeightRoles(module);
+  for (WeightOp weight : module.getOps<WeightOp>()) {
+    auto role = roles.find(weight.getSymNameAttr());
+    if (role == roles.end()) {
+      return weight.emitOpError("is used by no op: raising lost what it was for");
+    }
+    weight.setLayoutAttr(chooseLayout(role->second, weight.getSource().getElement(), options));
+  }
+  return success();
+}
+
+namespace {
+
+class QuantisePass : public PassWrapper<QuantisePass, OperationPass<ModuleOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(QuantisePass)
+  QuantisePass() = default;
+  QuantisePass(const QuantisePass &other) : PassWrapper(other) {}
+  StringRef getArgument() const override { return "quantise"; }
+  StringRef getDescription() const override {
+    return "Give every weight a layout: one width for experts, one for dense weights, float32 for routers and vectors";
+  }
+  void runOnOperation() override {
+    if (failed(quantise(getOperation(), {expertBits, denseBits, group, lossless}))) {
+      signalPassFailure();
+    }
+  }
+
+private:
+  Option<unsigned> expertBits{*this, "expert-bits", llvm::cl::desc("32, 16, 8 or 4 (default 4)"), llvm::cl::init(4)};
+  Option<unsigned> denseBits{*this, "dense-bits", llvm::cl::desc("32, 16, 8 or 4 (default 8)"), llvm::cl::init(8)};
+  Option<unsigned> group{*this, "group", llvm::cl::desc("columns that share a scale (32)"), llvm::cl::init(32)};
+  Option<bool> lossless{*this, "lossless", llvm::cl::desc("keep the file's own float types"), llvm::cl::init(false)};
+};
+
+} // namespace
+
+void registerQuantisePasses() { PassRegistration<QuantisePass>(); }
+
+} // namespace emoe

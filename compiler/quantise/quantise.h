@@ -1,0 +1,42 @@
+// quantise: give every weight the layout in which the bundle stores it and the kernels read it.
+#ifndef EMOE_COMPILER_QUANTISE_QUANTISE_H_
+#define EMOE_COMPILER_QUANTISE_QUANTISE_H_
+
+#include <map>
+
+#include "dialects/emoe/emoe.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace emoe {
+
+struct QuantiseOptions {
+  unsigned expertBits = 4;  // 32, 16, 8 or 4
+  unsigned denseBits = 8;   // attention projections, embedding, logits
+  unsigned group = 32;      // columns that share a scale
+  bool lossless = false;    // the file's own float types; the widths above are ignored
+};
+
+// What a weight is for; its uses say so.
+enum class WeightRole {
+  Vector,  // norm scales, biases, sinks: float32, as they are
+  Router,  // float32: a rounded router chooses other experts
+  Dense,
+  Expert,
+};
+
+// The role of every weight that is used. A weight with two roles (a tied embedding is Dense twice) takes the one
+// that needs more precision: Vector, then Router, then Dense.
+std::map<mlir::StringAttr, WeightRole, bool (*)(mlir::StringAttr, mlir::StringAttr)>
+findWeightRoles(mlir::ModuleOp module);
+
+// The layout of a weight with `role` whose file stores `element`; pure.
+LayoutAttr chooseLayout(WeightRole role, mlir::Type element, const QuantiseOptions &options);
+
+// Sets `layout` on every emoe.weight; a weight that nothing uses is an error, since nothing may be dropped silently.
+mlir::LogicalResult quantise(mlir::ModuleOp module, const QuantiseOptions &options);
+
+void registerQuantisePasses();
+
+} // namespace emoe
+
+#endif // EMOE_COMPILER_QUANTISE_QUANTISE_H_

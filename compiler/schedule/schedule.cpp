@@ -1,0 +1,493 @@
+#include "compiler/schedule/schedule.h"
+
+#include "compiler/codegen/kernel.h"
+#include "compiler/schedule/buffers.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassRegistry.h"
+
+using namespace mlir;
+
+namespace emoe {
+namespace {
+
+int64_t width(Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); }
+
+// A step as it is being planned; buffers are known by their number.
+struct PlannedStep {
+  std::string kernel;  // empty: run_experts
+  SmallVector<Attribute> operands;
+  bool wanted = false;
+  int64_t layer = 0, topK = 0;
+  SmallVector<Attribute> expertKernels;
+  Location loc;
+};
+
+// Everything that schedule decides, before it changes the IR.
+class Planner {
+public:
+  Planner(ModuleOp module, const ScheduleOptions &options)
+      : module(module), symbols(module), context(module.getContext()), options(options) {}
+
+  LogicalResult plan(func::FuncOp main);
+  void apply(func::FuncOp main);
+
+private:
+  LogicalResult planOp(Operation *op);
+  LogicalResult planLinear(LinearOp op);
+  LogicalResult planRotary(RotaryOp op);
+  LogicalResult planAttention(AttentionOp op);
+  LogicalResult planRoute(RouteOp op);
+  LogicalResult planMoe(MoeOp op);
+  LogicalResult planElementwise(Operation *op, KernelSpec spec);
+
+  void findWantedOps(func::FuncOp main);
+
+  // The one add that consumes `value` and can be the epilogue of the step that makes it; its other operand must
+  // already be there.
+  AddOp fusibleAdd(Value value);
+
+  int64_t newBuffer(uint64_t perToken, bool wanted);
+  Attribute bufferOperand(int64_t index) { return OperandAttr::get(context, OperandKind::Buffer, index); }
+  Attribute operandOf(Value value);
+  Attribute quantizedOperandOf(Value value, bool wanted, Location loc);
+  Attribute defineRows(Value value, bool wanted);
+  Attribute weightOperand(StringRef name) { return FlatSymbolRefAttr::get(context, name); }
+  Attribute none() { return OperandAttr::get(context, OperandKind::None, 0); }
+
+  std::string kernelNamed(const KernelSpec &spec);
+  void call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wanted, Location loc);
+  bool isQuantized(LayoutAttr layout) const { return layout.getBits() < 16 && !options.exact; }
+  FailureOr<WeightOp> weight(Operation *user, StringRef name);
+
+  ModuleOp module;
+  SymbolTable symbols;
+  MLIRContext *context;
+  ScheduleOptions options;
+
+  llvm::DenseSet<Operation *> wantedOps, fused;
+  llvm::DenseMap<Value, int64_t> bufferOf, quantizedOf;
+  std::vector<BufferLife> buffers;
+  std::vector<PlannedStep> steps;
+  llvm::MapVector<StringRef, KernelSpec> kernels;  // keys live in kernelNames
+  std::vector<std::unique_ptr<std::string>> kernelNames;
+  llvm::MapVector<Attribute, std::string> tables;
+  SmallVector<int64_t> caches;
+  int64_t logits = -1;
+};
+
+FailureOr<WeightOp> Planner::weight(Operation *user, StringRef name) {
+  auto found = symbols.lookup<WeightOp>(name);
+  if (!found) {
+    return user->emitOpError("names the weight @") << name << ", which does not exist";
+  }
+  if (!found.getLayout() || !found.getPlacement()) {
+    return found.emitOpError("has no layout or placement: run quantise and partition-experts first");
+  }
+  return found;
+}
+
+int64_t Planner::newBuffer(uint64_t perToken, bool wanted) {
+  buffers.push_back({0, perToken, wanted, steps.size(), steps.size()});
+  return buffers.size() - 1;
+}
+
+Attribute Planner::operandOf(Value value) {
+  auto known = bufferOf.find(value);
+  if (known == bufferOf.end()) {
+    return OperandAttr::get(context, OperandKind::TokenIds, 0);
+  }
+  return bufferOperand(known->second);
+}
+
+Attribute Planner::defineRows(Value value, bool wanted) {
+  int64_t index = newBuffer(f32RowBytes(width(value)), wanted);
+  bufferOf[value] = index;
+  return bufferOperand(index);
+}
+
+Attribute Planner::quantizedOperandOf(Value value, bool wanted, Location loc) {
+  // Rows that were quantised for all tokens serve a step that needs only some, never the other way round.
+  auto known = quantizedOf.find(value);
+  if (known != quantizedOf.end() && (wanted || !buffers[known->second].wanted)) {
+    return bufferOperand(known->second);
+  }
+  int64_t index = newBuffer(q8RowBytes(width(value)), wanted);
+  quantizedOf[value] = index;
+  KernelSpec spec;
+  spec.family = KernelFamily::Quantize;
+  spec.k = width(value);
+  call(spec, {operandOf(value), bufferOperand(index)}, wanted, loc);
+  return bufferOperand(index);
+}
+
+std::string Planner::kernelNamed(const KernelSpec &spec) {
+  std::string name = kernelName(spec);
+  if (!kernels.count(name)) {
+    kernelNames.push_back(std::make_unique<std::string>(name));
+    kernels.insert({*kernelNames.back(), spec});
+  }
+  return name;
+}
+
+void Planner::call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wanted, Location loc) {
+  for (Attribute operand : operands) {
+    if (auto buffer = dyn_cast<OperandAttr>(operand); buffer && buffer.getKind() == OperandKind::Buffer) {
+      buffers[buffer.getIndex()].last = steps.size();
+    }
+  }
+  steps.push_back({kernelNamed(spec), SmallVector<Attribute>(operands), wanted, 0, 0, {}, loc});
+}
+
+// Only what the returned logits need, and nothing else, may skip the rows whose logits nobody wants. Rows that a
+// cache or a routing trace must see are always computed.
+void Planner::findWantedOps(func::FuncOp main) {
+  for (Operation &op : llvm::reverse(main.getBody().front())) {
+    if (isa<func::ReturnOp>(op)) {
+      wantedOps.insert(&op);
+    } else if (isa<NormOp, LinearOp, AddOp, MulOp, ActivateOp>(op) && !op.use_empty() &&
+               llvm::all_of(op.getUsers(), [&](Operation *user) { return wantedOps.contains(user); })) {
+      wantedOps.insert(&op);
+    }
+  }
+}
+
+AddOp Planner::fusibleAdd(Value value) {
+  if (!value.hasOneUse()) {
+    return {};
+  }
+  auto add = dyn_cast<AddOp>(*value.getUsers().begin());
+  if (!add || wantedOps.contains(add) != wantedOps.contains(value.getDefiningOp())) {
+    return {};
+  }
+  Value other = add.getLhs() == value ? add.getRhs() : add.getLhs();
+  return bufferOf.count(other) ? add : AddOp();
+}
+
+LogicalResult Planner::planLinear(LinearOp op) {
+  FailureOr<WeightOp> matrix = weight(op, op.getWeight());
+  if (failed(matrix)) {
+    return failure();
+  }
+  bool wanted = wantedOps.contains(op);
+  KernelSpec spec;
+  spec.family = KernelFamily::Linear;
+  spec.n = matrix->getShape()[0];
+  spec.k = matrix->getShape()[1];
+  spec.layout = *matrix->getLayout();
+  spec.quantizedActivations = isQuantized(spec.layout);
+  Attribute input = spec.quantizedActivations ? quantizedOperandOf(op.getInput(), wanted, op.getLoc())
+                                              : operandOf(op.getInput());
+  SmallVector<Attribute> operands{input, weightOperand(op.getWeight())};
+  AddOp add = fusibleAdd(op.getResult());
+  Value residual = !add ? Value() : add.getLhs() == op.getResult() ? add.getRhs() : add.getLhs();
+  Value result = add ? add.getResult() : op.getResult();
+  operands.push_back(defineRows(result, wanted));
+  if (add) {
+    spec.hasResidual = true;
+    operands.push_back(operandOf(residual));
+    fused.insert(add);
+  }
+  if (op.getBias()) {
+    spec.hasBias = true;
+    operands.push_back(weightOperand(*op.getBias()));
+  }
+  call(spec, operands, wanted, op.getLoc());
+  return success();
+}
+
+LogicalResult Planner::planRotary(RotaryOp op) {
+  KernelSpec spec;
+  spec.family = KernelFamily::Rotary;
+  spec.heads = op.getHeads();
+  spec.headDim = width(op.getInput()) / spec.heads;
+  spec.rotated = 2 * op.getInvFreq().size();
+  spec.rotary = op.getStyle();
+  spec.scale = op.getMagnitude().convertToFloat();
+  auto [table, inserted] = tables.insert({op.getInvFreqAttr(), ""});
+  if (inserted) {
+    table->second = "inv_freq" + std::to_string(tables.size() - 1);
+  }
+  call(spec, {operandOf(op.getInput()), weightOperand(table->second), defineRows(op.getResult(), false)}, false,
+       op.getLoc());
+  return success();
+}
+
+LogicalResult Planner::planAttention(AttentionOp op) {
+  int64_t layer = op.getLayer();
+  if (layer != static_cast<int64_t>(caches.size() / 2)) {
+    return op.emitOpError("is number ") << caches.size() / 2 << " in the program, but has layer = " << layer;
+  }
+  caches.append({static_cast<int64_t>(op.getKvHeads()), static_cast<int64_t>(op.getHeadDim())});
+  Attribute keys = OperandAttr::get(context, OperandKind::KvKeys, layer);
+  Attribute values = OperandAttr::get(context, OperandKind::KvValues, layer);
+  KernelSpec append;
+  append.family = KernelFamily::KvAppend;
+  append.kvHeads = op.getKvHeads();
+  append.headDim = op.getHeadDim();
+  call(append, {operandOf(op.getKey()), operandOf(op.getValue()), keys, values}, false, op.getLoc());
+
+  KernelSpec spec;
+  spec.family = KernelFamily::Attention;
+  spec.heads = op.getHeads();
+  spec.kvHeads = op.getKvHeads();
+  spec.headDim = op.getHeadDim();
+  spec.scale = op.getScale().convertToFloat();
+  spec.window = op.getWindow();
+  spec.softcap = op.getSoftcap().convertToFloat();
+  SmallVector<Attribute> operands{operandOf(op.getQuery()), keys, values, defineRows(op.getResult(), false)};
+  if (op.getSinks()) {
+    spec.hasSinks = true;
+    operands.push_back(weightOperand(*op.getSinks()));
+  }
+  call(spec, operands, false, op.getLoc());
+  return success();
+}
+
+LogicalResult Planner::planRoute(RouteOp op) {
+  KernelSpec spec;
+  spec.family = KernelFamily::Route;
+  spec.n = width(op.getLogits());
+  spec.topK = op.getTopK();
+  spec.score = op.getScore();
+  spec.softmaxAfter = op.getSoftmaxAfter();
+  spec.renormalise = op.getRenormalise();
+  spec.epsilon = op.getEpsilon().convertToFloat();
+  spec.scale = op.getScale().convertToFloat();
+  int64_t ids = newBuffer(4 * spec.topK, false), weights = newBuffer(4 * spec.topK, false);
+  bufferOf[op.getIds()] = ids;
+  bufferOf[op.getWeights()] = weights;
+  SmallVector<Attribute> operands{operandOf(op.getLogits()), bufferOperand(ids), bufferOperand(weights)};
+  if (op.getSelectionBias()) {
+    spec.hasBias = true;
+    operands.push_back(weightOperand(*op.getSelectionBias()));
+  }
+  call(spec, operands, false, op.getLoc());
+  return success();
+}
+
+LogicalResult Planner::planMoe(MoeOp op) {
+  auto records = llvm::find_if(module.getOps<RecordsOp>(),
+                               [&](RecordsOp records) { return records.getLayer() == op.getLayer(); });
+  if (records == module.getOps<RecordsOp>().end()) {
+    return op.emitOpError("has no records: run partition-experts first");
+  }
+  FailureOr<WeightOp> up = weight(op, cast<FlatSymbolRefAttr>(op.getUp()[0]).getValue());
+  if (failed(up)) {
+    return failure();
+  }
+  int64_t hidden = up->getShape()[0], model = up->getShape()[1];
+  int64_t topK = cast<RankedTensorType>(op.getIds().getType()).getDimSize(1);
+
+  PlannedStep step{"", {}, false, static_cast<int64_t>(op.getLayer()), topK, {}, op.getLoc()};
+  bool anyQuantized = false, anyFloat = false;
+  for (Attribute attr : (*records).getVariants()) {
+    auto variant = cast<VariantAttr>(attr);
+    KernelSpec gateUp;
+    gateUp.family = KernelFamily::GateUp;
+    gateUp.n = hidden;
+    gateUp.k = model;
+    gateUp.layout = variant.getLayout();
+    gateUp.gated = op.getGate().has_value();
+    gateUp.activation = op.getActivation();
+    gateUp.quantizedActivations = isQuantized(gateUp.layout);
+    KernelSpec down;
+    down.family = KernelFamily::Linear;
+    down.n = model;
+    down.k = hidden;
+    down.layout = variant.getLayout();
+    down.quantizedActivations = gateUp.quantizedActivations;
+    (gateUp.quantizedActivations ? anyQuantized : anyFloat) = true;
+    step.expertKernels.push_back(ArrayAttr::get(
+        context, {weightOperand(kernelNamed(gateUp)), weightOperand(kernelNamed(down))}));
+  }
+  Attribute quantized = anyQuantized ? quantizedOperandOf(op.getInput(), false, op.getLoc()) : none();
+  Attribute floats = anyFloat ? operandOf(op.getInput()) : none();
+  uint64_t hiddenBytes = std::max(anyFloat ? f32RowBytes(hidden) : 0, anyQuantized ? q8RowBytes(hidden) : 0);
+  int64_t hiddenRows = newBuffer(topK * hiddenBytes, false);
+  int64_t pairRows = newBuffer(topK * f32RowBytes(model), false);
+  step.operands = {floats, quantized, operandOf(op.getIds()), bufferOperand(hiddenRows), bufferOperand(pairRows)};
+  for (Attribute operand : step.operands) {
+    if (auto buffer = cast<OperandAttr>(operand); buffer.getKind() == OperandKind::Buffer) {
+      buffers[buffer.getIndex()].last = steps.size();
+    }
+  }
+  steps.push_back(step);
+
+  KernelSpec combine;
+  combine.family = KernelFamily::Combine;
+  combine.k = model;
+  combine.topK = topK;
+  AddOp add = fusibleAdd(op.getResult());
+  Value residual = !add ? Value() : add.getLhs() == op.getResult() ? add.getRhs() : add.getLhs();
+  SmallVector<Attribute> operands{bufferOperand(pairRows), operandOf(op.getWeights()),
+                                  defineRows(add ? add.getResult() : op.getResult(), false)};
+  if (add) {
+    combine.hasResidual = true;
+    operands.push_back(operandOf(residual));
+    fused.insert(add);
+  }
+  call(combine, operands, false, op.getLoc());
+  return success();
+}
+
+LogicalResult Planner::planElementwise(Operation *op, KernelSpec spec) {
+  spec.k = width(op->getResult(0));
+  bool wanted = wantedOps.contains(op);
+  SmallVector<Attribute> operands;
+  for (Value operand : op->getOperands()) {
+    operands.push_back(operandOf(operand));
+  }
+  operands.push_back(defineRows(op->getResult(0), wanted));
+  call(spec, operands, wanted, op->getLoc());
+  return success();
+}
+
+LogicalResult Planner::planOp(Operation *op) {
+  if (fused.contains(op)) {
+    return success();
+  }
+  KernelSpec spec;
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case([&](EmbeddingOp embedding) -> LogicalResult {
+        FailureOr<WeightOp> matrix = weight(op, embedding.getWeight());
+        if (failed(matrix)) {
+          return failure();
+        }
+        spec.family = KernelFamily::Embed;
+        spec.n = matrix->getShape()[0];
+        spec.k = matrix->getShape()[1];
+        spec.layout = *matrix->getLayout();
+        spec.scale = embedding.getScale().convertToFloat();
+        call(spec,
+             {operandOf(embedding.getIds()), weightOperand(embedding.getWeight()),
+              defineRows(embedding.getResult(), false)},
+             false, op->getLoc());
+        return success();
+      })
+      .Case([&](NormOp norm) -> LogicalResult {
+        bool wanted = wantedOps.contains(op);
+        spec.family = KernelFamily::Norm;
+        spec.k = width(norm.getInput());
+        spec.heads = norm.getHeads();
+        spec.norm = norm.getKind();
+        spec.epsilon = norm.getEpsilon().convertToFloat();
+        spec.hasBias = norm.getBias().has_value();
+        SmallVector<Attribute> operands{operandOf(norm.getInput()), weightOperand(norm.getWeight()),
+                                        defineRows(norm.getResult(), wanted)};
+        if (norm.getBias()) {
+          operands.push_back(weightOperand(*norm.getBias()));
+        }
+        call(spec, operands, wanted, op->getLoc());
+        return success();
+      })
+      .Case([&](LinearOp linear) { return planLinear(linear); })
+      .Case([&](RotaryOp rotary) { return planRotary(rotary); })
+      .Case([&](AttentionOp attention) { return planAttention(attention); })
+      .Case([&](RouteOp route) { return planRoute(route); })
+      .Case([&](MoeOp moe) { return planMoe(moe); })
+      .Case([&](AddOp) {
+        spec.family = KernelFamily::Add;
+        return planElementwise(op, spec);
+      })
+      .Case([&](MulOp) {
+        spec.family = KernelFamily::Mul;
+        return planElementwise(op, spec);
+      })
+      .Case([&](ActivateOp activate) {
+        spec.family = KernelFamily::Activate;
+        spec.activation = activate.getActivation();
+        return planElementwise(op, spec);
+      })
+      .Case([&](func::ReturnOp ret) -> LogicalResult {
+        if (ret.getNumOperands() != 1 || !bufferOf.count(ret.getOperand(0))) {
+          return ret.emitOpError("must return the logits and nothing else");
+        }
+        logits = bufferOf[ret.getOperand(0)];
+        return success();
+      })
+      .Default([&](Operation *) { return op->emitOpError("cannot be scheduled: it is not an op of the raised model"); });
+}
+
+LogicalResult Planner::plan(func::FuncOp main) {
+  findWantedOps(main);
+  for (Operation &op : main.getBody().front()) {
+    if (failed(planOp(&op))) {
+      return failure();
+    }
+  }
+  if (logits < 0) {
+    return main.emitOpError("does not return logits");
+  }
+  if (!buffers[logits].wanted) {
+    return main.emitOpError("returns rows that other ops use too; logits must be the last op's result");
+  }
+  buffers[logits].last = steps.size();
+  return success();
+}
+
+void Planner::apply(func::FuncOp main) {
+  std::vector<size_t> slots = assignSlots(buffers);
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  Location loc = main.getLoc();
+  for (auto &[name, spec] : kernels) {
+    builder.create<KernelOp>(loc, name, specToAttr(context, spec));
+  }
+  for (auto &[values, name] : tables) {
+    builder.create<TableOp>(loc, name, cast<DenseF32ArrayAttr>(values));
+  }
+  auto program = builder.create<ProgramOp>(loc, caches, logits);
+  builder.setInsertionPointToStart(&program.getBody().emplaceBlock());
+  for (auto [index, buffer] : llvm::enumerate(buffers)) {
+    builder.create<BufferOp>(loc, index, buffer.fixed, buffer.perToken, slots[index], buffer.wanted);
+  }
+  for (PlannedStep &step : steps) {
+    ArrayAttr operands = builder.getArrayAttr(step.operands);
+    if (step.kernel.empty()) {
+      builder.create<RunExpertsOp>(step.loc, step.layer, step.topK, builder.getArrayAttr(step.expertKernels), operands);
+    } else {
+      builder.create<CallOp>(step.loc, step.kernel, operands, step.wanted);
+    }
+  }
+  main.erase();
+}
+
+class SchedulePass : public PassWrapper<SchedulePass, OperationPass<ModuleOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(SchedulePass)
+  SchedulePass() = default;
+  SchedulePass(const SchedulePass &other) : PassWrapper(other) {}
+  StringRef getArgument() const override { return "schedule"; }
+  StringRef getDescription() const override {
+    return "Turn the model function into the program: kernels, buffers, steps";
+  }
+  void runOnOperation() override {
+    if (failed(schedule(getOperation(), {exact}))) {
+      signalPassFailure();
+    }
+  }
+
+private:
+  Option<bool> exact{*this, "exact", llvm::cl::desc("float32 activations at any width"), llvm::cl::init(false)};
+};
+
+} // namespace
+
+LogicalResult schedule(ModuleOp module, const ScheduleOptions &options) {
+  auto main = module.lookupSymbol<func::FuncOp>("main");
+  if (!main || main.isExternal() || !main.getBody().hasOneBlock()) {
+    return module.emitError("schedule needs a function @main with one block");
+  }
+  Planner planner(module, options);
+  if (failed(planner.plan(main))) {
+    return failure();
+  }
+  planner.apply(main);
+  return success();
+}
+
+void registerSchedulePasses() { PassRegistration<SchedulePass>(); }
+
+} // namespace emoe
