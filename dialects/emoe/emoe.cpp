@@ -72,7 +72,7 @@ LogicalResult RotaryOp::verify() {
     return emitOpError("heads (") << getHeads() << ") must divide the row width (" << rowWidth << ")";
   }
   int64_t rotated = 2 * static_cast<int64_t>(getInvFreq().size());
-  if (rotated == 0 || rotated > rowWidth / getHeads()) {
+  if (rotated == 0 || rotated > rowWidth / static_cast<int64_t>(getHeads())) {
     return emitOpError("rotates ") << rotated << " elements of a head that has " << rowWidth / getHeads();
   }
   return success();
