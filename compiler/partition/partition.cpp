@@ -111,16 +111,17 @@ LogicalResult partitionExperts(ModuleOp module) {
     for (size_t expert = 0; expert < moe.getUp().size(); ++expert) {
       SmallVector<WeightOp, 3> weights = expertWeights(moe, expert, symbols);
       std::optional<LayoutAttr> layout = weights.front().getLayout();
-      for (WeightOp weight : weights) {
+      for (auto [index, weight] : llvm::enumerate(weights)) {
         if (!weight.getLayout()) {
           return weight.emitOpError("has no layout: run quantise first");
         }
         if (*weight.getLayout() != *layout) {
           return weight.emitOpError("has another layout than the rest of its expert: a record has one");
         }
-        auto record = RecordAttr::get(context, moe.getLayer(), expert);
+        auto part = static_cast<ExpertPart>(index + 3 - weights.size());
+        auto record = RecordAttr::get(context, moe.getLayer(), expert, part);
         if (!placements.insert({weight, record}).second && placements[weight] != record) {
-          return weight.emitOpError("belongs to two experts; each needs its own copy of the weight");
+          return weight.emitOpError("has two places in experts; each needs its own copy of the weight");
         }
       }
       Attribute variant = layOutRecord(*shape, *layout);

@@ -9,10 +9,13 @@ include "mlir/IR/SymbolInterfaces.td"
 // Attributes
 //===----------------------------------------------------------------------===//
 
+def Emoe_ExpertPart : Emoe_Enum<"ExpertPart", [
+    I32EnumAttrCase<"Gate", 0, "gate">, I32EnumAttrCase<"Up", 1, "up">, I32EnumAttrCase<"Down", 2, "down">]>;
+
 def Emoe_RecordAttr : Emoe_Attr<"Record", "record"> {
-  let summary = "Placement of an expert's weight: the record of (layer, expert)";
-  let parameters = (ins "int64_t":$layer, "int64_t":$expert);
-  let assemblyFormat = "`<` $layer `,` $expert `>`";
+  let summary = "Placement of an expert's weight: which part of the record of (layer, expert)";
+  let parameters = (ins "int64_t":$layer, "int64_t":$expert, EnumParameter<Emoe_ExpertPart>:$part);
+  let assemblyFormat = "`<` $layer `,` $expert `,` $part `>`";
 }
 
 def Emoe_VariantAttr : Emoe_Attr<"Variant", "variant"> {

@@ -1,0 +1,47 @@
+// The compiler as one function: an ONNX file in, a bundle file out.
+#ifndef EMOE_COMPILER_PIPELINE_H_
+#define EMOE_COMPILER_PIPELINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace emoe {
+
+enum class VerifyRaise { Off, Claims, Full };
+
+struct CompileOptions {
+  std::string model;                 // .onnx file
+  std::string output;                // .emoe file
+  unsigned expertBits = 4, denseBits = 8;
+  bool lossless = false;             // the file's own float types
+  bool exact = false;                // float32 activations at any width
+  std::vector<std::string> targets;  // names of codegen's targets; empty: all
+  std::string tokenizer, config;     // paths; empty: found beside the model or one folder up
+  VerifyRaise verifyRaise = VerifyRaise::Claims;
+  bool printIrAfterAll = false, printPassTiming = false;  // to stderr
+  std::string saveTemps;             // folder for IR and kernel sources; empty: none
+  std::string compileTo;             // stop after this phase and print its IR to stdout; empty: the whole way
+};
+
+// Told what is going on: phase names as they start, notes for the user, and progress within a phase (0 to 1).
+struct CompileLog {
+  std::function<void(const std::string &phase)> phase;
+  std::function<void(const std::string &note)> note;
+  std::function<void(double done)> progress;
+};
+
+// InvalidArgument: a damaged or unsuitable model or configuration; NotFound, ResourceExhausted, Unavailable: files;
+// Unimplemented: valid, but not supported; Internal: a failed proof or a defect of ours. Diagnostics that name ops go
+// to `log.note` before the status returns. The output is complete or absent.
+absl::Status compileModel(const CompileOptions &options, const CompileLog &log);
+
+// Names of the phases that compileTo accepts, in order.
+const std::vector<std::string> &phaseNames();
+
+} // namespace emoe
+
+#endif // EMOE_COMPILER_PIPELINE_H_

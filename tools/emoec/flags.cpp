@@ -1,0 +1,107 @@
+#include "tools/emoec/flags.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "llvm/ADT/StringRef.h"
+
+namespace emoe {
+
+std::string helpText(const Command &command) {
+  std::string text = absl::StrCat("usage: emoec ", command.name, " ", command.positional, " [flags]\n\n",
+                                  command.summary, "\n\nflags:\n");
+  for (const Flag &flag : command.flags) {
+    std::string left = absl::StrCat("  ", flag.name, flag.argument.empty() ? "" : " ", flag.argument);
+    left.resize(std::max<size_t>(left.size() + 2, 28), ' ');
+    absl::StrAppend(&text, left, flag.help, "\n");
+  }
+  absl::StrAppend(&text, "\nexamples:\n");
+  for (const std::string &example : command.examples) {
+    absl::StrAppend(&text, "  ", example, "\n");
+  }
+  return text;
+}
+
+static std::string nearest(const Command &command, llvm::StringRef given) {
+  std::string best;
+  unsigned bestDistance = 4;
+  for (const Flag &flag : command.flags) {
+    unsigned distance = given.edit_distance(flag.name, true, bestDistance);
+    if (distance < bestDistance) {
+      bestDistance = distance;
+      best = flag.name;
+    }
+  }
+  return best;
+}
+
+absl::Status parseFlags(const Command &command, const std::vector<std::string> &arguments,
+                        std::vector<std::string> &positional) {
+  bool flagsEnded = false;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string &argument = arguments[i];
+    if (flagsEnded || argument.size() < 2 || argument[0] != '-') {
+      positional.push_back(argument);
+      continue;
+    }
+    if (argument == "--") {
+      flagsEnded = true;
+      continue;
+    }
+    size_t equals = argument.find('=');
+    std::string name = argument.substr(0, equals);
+    auto flag = std::find_if(command.flags.begin(), command.flags.end(),
+                             [&](const Flag &candidate) { return candidate.name == name; });
+    if (flag == command.flags.end()) {
+      std::string suggestion = nearest(command, name);
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown flag ", name, suggestion.empty() ? "" : absl::StrCat("; did you mean ", suggestion, "?")));
+    }
+    std::string value;
+    if (!flag->argument.empty()) {
+      if (equals != std::string::npos) {
+        value = argument.substr(equals + 1);
+      } else if (++i < arguments.size()) {
+        value = arguments[i];
+      } else {
+        return absl::InvalidArgumentError(absl::StrCat(name, " needs a value: ", name, " ", flag->argument));
+      }
+    } else if (equals != std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat(name, " takes no value"));
+    }
+    if (absl::Status status = flag->set(value); !status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(name, " ", value, ": ", std::string(status.message())));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::function<absl::Status(const std::string &)> setString(std::string &out) {
+  return [&out](const std::string &value) {
+    out = value;
+    return absl::OkStatus();
+  };
+}
+
+std::function<absl::Status(const std::string &)> setSwitch(bool &out) {
+  return [&out](const std::string &) {
+    out = true;
+    return absl::OkStatus();
+  };
+}
+
+std::function<absl::Status(const std::string &)> setOneOf(unsigned &out, std::vector<unsigned> allowed) {
+  return [&out, allowed = std::move(allowed)](const std::string &value) {
+    unsigned number = 0;
+    if (absl::SimpleAtoi(value, &number) && std::find(allowed.begin(), allowed.end(), number) != allowed.end()) {
+      out = number;
+      return absl::OkStatus();
+    }
+    std::string list;
+    for (unsigned choice : allowed) {
+      absl::StrAppend(&list, list.empty() ? "" : ", ", choice);
+    }
+    return absl::InvalidArgumentError(absl::StrCat("must be one of ", list));
+  };
+}
+
+} // namespace emoe

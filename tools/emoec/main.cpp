@@ -1,0 +1,240 @@
+// emoec: the compiler's command line. stdout is the product (IR, tables), stderr the log.
+#include <cstdio>
+#include <cstring>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "compiler/codegen/image.h"
+#include "compiler/pipeline.h"
+#include "compiler/tokenizer/tokenizer.h"
+#include "tools/emoec/flags.h"
+
+using namespace emoe;
+
+namespace {
+
+constexpr const char *kVersion = "emoec 0.1.0";
+
+// The same numbers as emoe-rt's: README, "exit codes".
+enum ExitCode { kOk = 0, kInternal = 1, kUsage = 2, kBadInput = 3, kIo = 4, kUnsupported = 6 };
+
+int exitCodeOf(const absl::Status &status) {
+  switch (status.code()) {
+  case absl::StatusCode::kOk:
+    return kOk;
+  case absl::StatusCode::kInvalidArgument:
+  case absl::StatusCode::kOutOfRange:
+  case absl::StatusCode::kDataLoss:
+  case absl::StatusCode::kPermissionDenied:
+    return kBadInput;
+  case absl::StatusCode::kNotFound:
+  case absl::StatusCode::kResourceExhausted:
+  case absl::StatusCode::kUnavailable:
+    return kIo;
+  case absl::StatusCode::kUnimplemented:
+    return kUnsupported;
+  default:
+    return kInternal;
+  }
+}
+
+int fail(const absl::Status &status) {
+  std::fprintf(stderr, "emoec: error: %s\n", std::string(status.message()).c_str());
+  return exitCodeOf(status);
+}
+
+int usageError(const Command &command, const std::string &message) {
+  std::fprintf(stderr, "emoec %s: error: %s; see emoec %s --help\n", command.name.c_str(), message.c_str(),
+               command.name.c_str());
+  return kUsage;
+}
+
+// A bar on a terminal, plain lines elsewhere.
+class Progress {
+public:
+  void phase(const std::string &name) {
+    finishLine();
+    std::fprintf(stderr, "emoec: %s\n", name.c_str());
+  }
+  void note(const std::string &text) {
+    finishLine();
+    std::fprintf(stderr, "emoec: %s\n", text.c_str());
+  }
+  void share(double done) {
+    int percent = static_cast<int>(done * 100);
+    if (terminal) {
+      constexpr int kWidth = 40;
+      std::string bar(kWidth * percent / 100, '#');
+      bar.resize(kWidth, '.');
+      std::fprintf(stderr, "\r  [%s] %3d %%", bar.c_str(), percent);
+      open = true;
+    } else if (percent / 25 > last / 25) {
+      std::fprintf(stderr, "emoec:   %d %%\n", percent);
+    }
+    last = percent;
+  }
+  void finishLine() {
+    if (open) {
+      std::fputc('\n', stderr);
+    }
+    open = false;
+    last = 0;
+  }
+
+private:
+  bool terminal = isatty(STDERR_FILENO), open = false;
+  int last = 0;
+};
+
+int compileCommand(const std::vector<std::string> &arguments) {
+  CompileOptions options;
+  std::string targets, verify = "claims";
+  bool quiet = false, help = false;
+  Command command{
+      "compile",
+      "MODEL.onnx -o OUT.emoe",
+      "Compile a mixture-of-experts ONNX model into one bundle for emoe-rt.",
+      {"emoec compile model.onnx -o model.emoe", "emoec compile model.onnx -o model.emoe --bits 8 --target host"},
+      {{"-o", "FILE", "the bundle to write", setString(options.output)},
+       {"--bits", "N", "width of the experts: 32, 16, 8 or 4 (default 4)", setOneOf(options.expertBits, {32, 16, 8, 4})},
+       {"--dense-bits", "N", "width of all other matrices: 32, 16, 8 or 4 (default 8)",
+        setOneOf(options.denseBits, {32, 16, 8, 4})},
+       {"--lossless", "", "keep the file's own float types", setSwitch(options.lossless)},
+       {"--exact", "", "float32 activations at any width (slower)", setSwitch(options.exact)},
+       {"--target", "LIST", "instruction sets, by commas, or host (default: all; see emoec targets)",
+        setString(targets)},
+       {"--tokenizer", "FILE", "tokenizer.json (default: beside the model or one folder up)",
+        setString(options.tokenizer)},
+       {"--config", "FILE", "config.json or genai_config.json (default: likewise)", setString(options.config)},
+       {"--verify-raise", "MODE", "off, claims (prove each raised part; default) or full (the whole model too)",
+        setString(verify)},
+       {"--compile-to", "PHASE", "stop after a phase and print its IR: import, simplify, raise, quantise, ...",
+        setString(options.compileTo)},
+       {"--print-ir-after-all", "", "print the IR after each phase to stderr", setSwitch(options.printIrAfterAll)},
+       {"--print-pass-timing", "", "print each phase's time to stderr", setSwitch(options.printPassTiming)},
+       {"--save-temps", "DIR", "keep the IR of each phase and the kernels' LLVM IR and assembly",
+        setString(options.saveTemps)},
+       {"-q", "", "print errors only", setSwitch(quiet)},
+       {"--help", "", "print this", setSwitch(help)}}};
+  std::vector<std::string> positional;
+  if (absl::Status status = parseFlags(command, arguments, positional); !status.ok()) {
+    return usageError(command, std::string(status.message()));
+  }
+  if (help) {
+    std::fputs(helpText(command).c_str(), stdout);
+    return kOk;
+  }
+  if (positional.size() != 1) {
+    return usageError(command, positional.empty() ? "no model given" : "more than one model given");
+  }
+  if (options.output.empty() && options.compileTo.empty()) {
+    return usageError(command, "no output given: -o OUT.emoe");
+  }
+  if (verify == "off") {
+    options.verifyRaise = VerifyRaise::Off;
+  } else if (verify == "full") {
+    options.verifyRaise = VerifyRaise::Full;
+  } else if (verify != "claims") {
+    return usageError(command, absl::StrCat("--verify-raise ", verify, ": must be off, claims or full"));
+  }
+  options.model = positional[0];
+  options.targets = targets.empty() ? std::vector<std::string>()
+                                    : std::vector<std::string>(absl::StrSplit(targets, ','));
+  Progress progress;
+  CompileLog log;
+  if (!quiet) {
+    log.phase = [&](const std::string &phase) { progress.phase(phase); };
+    log.progress = [&](double done) { progress.share(done); };
+  }
+  log.note = [&](const std::string &note) { progress.note(note); };
+  absl::Status status = compileModel(options, log);
+  progress.finishLine();
+  return status.ok() ? kOk : fail(status);
+}
+
+int targetsCommand(const std::vector<std::string> &arguments) {
+  bool help = false;
+  Command command{"targets", "", "List the instruction sets that kernels are generated for.", {"emoec targets"},
+                  {{"--help", "", "print this", setSwitch(help)}}};
+  std::vector<std::string> positional;
+  absl::Status status = parseFlags(command, arguments, positional);
+  if (!status.ok() || !positional.empty()) {
+    return usageError(command, status.ok() ? "takes no arguments" : std::string(status.message()));
+  }
+  if (help) {
+    std::fputs(helpText(command).c_str(), stdout);
+    return kOk;
+  }
+  absl::StatusOr<const Target *> host = findTarget("host");
+  for (const Target &target : allTargets()) {
+    std::printf("%-18s %s%s\n", target.name.c_str(), target.description.c_str(),
+                host.ok() && *host == &target ? "  (host)" : "");
+  }
+  return kOk;
+}
+
+int tokenizerCommand(const std::vector<std::string> &arguments) {
+  std::string output;
+  bool help = false;
+  Command command{"tokenizer", "TOKENIZER.json -o OUT.emoe",
+                  "Compile a tokenizer alone into a bundle for emoe-rt tokenize.",
+                  {"emoec tokenizer tokenizer.json -o tokenizer.emoe"},
+                  {{"-o", "FILE", "the bundle to write", setString(output)},
+                   {"--help", "", "print this", setSwitch(help)}}};
+  std::vector<std::string> positional;
+  if (absl::Status status = parseFlags(command, arguments, positional); !status.ok()) {
+    return usageError(command, std::string(status.message()));
+  }
+  if (help) {
+    std::fputs(helpText(command).c_str(), stdout);
+    return kOk;
+  }
+  if (positional.size() != 1 || output.empty()) {
+    return usageError(command, "needs one tokenizer.json and -o OUT.emoe");
+  }
+  absl::Status status = writeTokenizerBundle(positional[0], output);
+  return status.ok() ? kOk : fail(status);
+}
+
+constexpr const char *kHelp = R"(usage: emoec COMMAND ...
+
+commands:
+  compile    compile an ONNX mixture-of-experts model into a bundle
+  tokenizer  compile a tokenizer.json alone into a bundle
+  targets    list the instruction sets that kernels are generated for
+  version    print the version
+
+exit codes: 0 done; 1 failed proof or internal error; 2 usage; 3 bad model or configuration; 4 file or disk;
+6 not supported
+)";
+
+} // namespace
+
+int main(int argc, char **argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  std::string command = arguments.empty() ? "" : arguments[0];
+  if (!arguments.empty()) {
+    arguments.erase(arguments.begin());
+  }
+  if (command == "compile") {
+    return compileCommand(arguments);
+  }
+  if (command == "targets") {
+    return targetsCommand(arguments);
+  }
+  if (command == "tokenizer") {
+    return tokenizerCommand(arguments);
+  }
+  if (command == "version" || command == "--version") {
+    std::puts(kVersion);
+    return kOk;
+  }
+  if (command == "help" || command == "--help" || command == "-h") {
+    std::fputs(kHelp, stdout);
+    return kOk;
+  }
+  std::fprintf(stderr, "emoec: error: %s; commands: compile, tokenizer, targets, version\n",
+               command.empty() ? "no command given" : absl::StrCat("unknown command ", command).c_str());
+  return kUsage;
+}
