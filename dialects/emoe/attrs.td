@@ -51,6 +51,7 @@ def Emoe_SourceAttr : Emoe_Attr<"Source", "source"> {
   let parameters = (ins "::mlir::StringAttr":$file, "int64_t":$offset, "::mlir::Type":$element,
                         ArrayRefParameter<"int64_t">:$strides);
   let assemblyFormat = "`<` $file `,` $offset `,` $element `,` `[` $strides `]` `>`";
+  let genVerifyDecl = 1;
 }
 
 def Emoe_LayoutAttr : Emoe_Attr<"Layout", "layout"> {

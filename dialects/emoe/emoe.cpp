@@ -28,6 +28,51 @@ void EmoeDialect::initialize() {
 
 static int64_t width(Type type) { return cast<RankedTensorType>(type).getDimSize(1); }
 
+// Rows of tensors with different widths belong to the same tokens.
+static LogicalResult sameTokens(Operation *op, Type a, Type b) {
+  int64_t left = cast<RankedTensorType>(a).getDimSize(0), right = cast<RankedTensorType>(b).getDimSize(0);
+  if (left != right) {
+    return op->emitOpError("operand and result must have equally many rows, not ") << a << " and " << b;
+  }
+  return success();
+}
+
+// Checks that `symbol` is an emoe.weight of shape [rows, columns]; `role` says in the error what it is for.
+static LogicalResult verifyWeight(Operation *op, SymbolTableCollection &symbols, FlatSymbolRefAttr symbol,
+                                  StringRef role, int64_t rows, int64_t columns) {
+  auto weight = symbols.lookupNearestSymbolFrom<WeightOp>(op, symbol);
+  if (!weight) {
+    return op->emitOpError() << role << " " << symbol << " is not an emoe.weight of this module";
+  }
+  if (weight.getShape()[0] != rows || weight.getShape()[1] != columns) {
+    InFlightDiagnostic error = op->emitOpError() << role << " " << symbol << " must be [" << rows << ", " << columns
+                                                 << "], not [" << weight.getShape()[0] << ", "
+                                                 << weight.getShape()[1] << "]";
+    error.attachNote(weight.getLoc()) << "the weight is here";
+    return error;
+  }
+  return success();
+}
+
+LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringAttr file, int64_t offset,
+                                 Type element, ArrayRef<int64_t> strides) {
+  if (!file || file.empty()) {
+    return emitError() << "the source needs the name of a file";
+  }
+  if (offset < 0) {
+    return emitError() << "offset (" << offset << ") must not be negative";
+  }
+  if (!element.isIntOrFloat()) {
+    return emitError() << "element type " << element << " must be an integer or float type";
+  }
+  for (int64_t stride : strides) {
+    if (stride < 0) {
+      return emitError() << "stride (" << stride << ") must not be negative";
+    }
+  }
+  return success();
+}
+
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, unsigned bits, FloatType,
                                  unsigned group, ZeroPoint, Codebook, unsigned panel) {
   if (bits != 32 && bits != 16 && bits != 8 && bits != 4) {
@@ -55,8 +100,57 @@ LogicalResult WeightOp::verify() {
   return success();
 }
 
+LogicalResult EmbeddingOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto weight = symbols.lookupNearestSymbolFrom<WeightOp>(*this, getWeightAttr());
+  int64_t vocabulary = weight ? weight.getShape()[0] : 0;
+  return verifyWeight(*this, symbols, getWeightAttr(), "weight", vocabulary, width(getType()));
+}
+
+LogicalResult NormOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  int64_t part = width(getType()) / static_cast<int64_t>(getHeads());
+  if (failed(verifyWeight(*this, symbols, getWeightAttr(), "weight", 1, part))) {
+    return failure();
+  }
+  return getBiasAttr() ? verifyWeight(*this, symbols, getBiasAttr(), "bias", 1, part) : success();
+}
+
+LogicalResult LinearOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  int64_t outputs = width(getType());
+  if (failed(sameTokens(*this, getInput().getType(), getType())) ||
+      failed(verifyWeight(*this, symbols, getWeightAttr(), "weight", outputs, width(getInput().getType())))) {
+    return failure();
+  }
+  return getBiasAttr() ? verifyWeight(*this, symbols, getBiasAttr(), "bias", 1, outputs) : success();
+}
+
+LogicalResult AttentionOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return getSinksAttr() ? verifyWeight(*this, symbols, getSinksAttr(), "sinks", 1, getHeads()) : success();
+}
+
+LogicalResult RouteOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return getSelectionBiasAttr() ? verifyWeight(*this, symbols, getSelectionBiasAttr(), "selection_bias", 1,
+                                               width(getLogits().getType()))
+                                : success();
+}
+
+LogicalResult MoeOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  int64_t model = width(getInput().getType());
+  auto first = symbols.lookupNearestSymbolFrom<WeightOp>(*this, cast<FlatSymbolRefAttr>(getUp()[0]));
+  int64_t hidden = first ? first.getShape()[0] : 0;
+  auto verifyAll = [&](std::optional<ArrayAttr> list, StringRef role, int64_t rows, int64_t columns) {
+    return success(!list || llvm::all_of(*list, [&](Attribute symbol) {
+      return succeeded(verifyWeight(*this, symbols, cast<FlatSymbolRefAttr>(symbol), role, rows, columns));
+    }));
+  };
+  return success(succeeded(verifyAll(getUp(), "up", hidden, model)) &&
+                 succeeded(verifyAll(getGate(), "gate", hidden, model)) &&
+                 succeeded(verifyAll(getDown(), "down", model, hidden)));
+}
+
+LogicalResult EmbeddingOp::verify() { return sameTokens(*this, getIds().getType(), getType()); }
+
 LogicalResult NormOp::verify() {
-  if (getHeads() <= 0 || width(getInput().getType()) % getHeads() != 0) {
+  if (static_cast<int64_t>(getHeads()) <= 0 || width(getInput().getType()) % getHeads() != 0) {
     return emitOpError("heads (") << getHeads() << ") must divide the row width (" << width(getInput().getType())
                                   << ")";
   }
@@ -68,7 +162,7 @@ LogicalResult NormOp::verify() {
 
 LogicalResult RotaryOp::verify() {
   int64_t rowWidth = width(getInput().getType());
-  if (getHeads() <= 0 || rowWidth % getHeads() != 0) {
+  if (static_cast<int64_t>(getHeads()) <= 0 || rowWidth % getHeads() != 0) {
     return emitOpError("heads (") << getHeads() << ") must divide the row width (" << rowWidth << ")";
   }
   int64_t rotated = 2 * static_cast<int64_t>(getInvFreq().size());
@@ -92,17 +186,34 @@ LogicalResult AttentionOp::verify() {
                                                   << getKvHeads() * getHeadDim() << ")";
     }
   }
+  if (getType() != getQuery().getType()) {
+    return emitOpError("result must have the query's type");
+  }
+  for (Value operand : {getKey(), getValue()}) {
+    if (failed(sameTokens(*this, operand.getType(), getType()))) {
+      return failure();
+    }
+  }
+  if (static_cast<int64_t>(getWindow()) < 0 || static_cast<int64_t>(getLayer()) < 0) {
+    return emitOpError("window and layer must not be negative");
+  }
   return success();
 }
 
 LogicalResult RouteOp::verify() {
   int64_t experts = width(getLogits().getType());
   if (static_cast<int64_t>(getTopK()) <= 0 || static_cast<int64_t>(getTopK()) > experts) {
-    return emitOpError("top_k (") << getTopK() << ") exceeds the number of experts (" << experts << ")";
+    return emitOpError("top_k (") << static_cast<int64_t>(getTopK()) << ") must be 1 to the number of experts ("
+                                  << experts << ")";
   }
   if (width(getIds().getType()) != static_cast<int64_t>(getTopK()) ||
       width(getWeights().getType()) != static_cast<int64_t>(getTopK())) {
     return emitOpError("results must be top_k (") << getTopK() << ") wide";
+  }
+  for (Value result : getResults()) {
+    if (failed(sameTokens(*this, getLogits().getType(), result.getType()))) {
+      return failure();
+    }
   }
   return success();
 }
@@ -119,6 +230,17 @@ LogicalResult MoeOp::verify() {
   for (ArrayAttr list : {getGate().value_or(ArrayAttr()), getUp(), getDown()}) {
     if (list && !llvm::all_of(list, [](Attribute a) { return isa<FlatSymbolRefAttr>(a); })) {
       return emitOpError("expert weights must be symbols");
+    }
+  }
+  if (getType() != getInput().getType()) {
+    return emitOpError("result must have the input's type");
+  }
+  if (width(getIds().getType()) != width(getWeights().getType())) {
+    return emitOpError("ids and weights must be equally wide");
+  }
+  for (Value operand : {getIds(), getWeights()}) {
+    if (failed(sameTokens(*this, operand.getType(), getType()))) {
+      return failure();
     }
   }
   return success();

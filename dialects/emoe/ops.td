@@ -35,16 +35,18 @@ def Emoe_WeightOp : Emoe_Op<"weight", [Symbol]> {
 //===----------------------------------------------------------------------===//
 
 class Emoe_Pure<string mnemonic, list<Trait> traits = []> : Emoe_Op<mnemonic, !listconcat([Pure], traits)>;
+defvar Emoe_NamesWeights = DeclareOpInterfaceMethods<SymbolUserOpInterface>;  // checks that they exist and fit
 
-def Emoe_EmbeddingOp : Emoe_Pure<"embedding"> {
+def Emoe_EmbeddingOp : Emoe_Pure<"embedding", [Emoe_NamesWeights]> {
   let summary = "Look tokens up in an embedding table";
   let description = [{ y[t] = scale * W[ids[t]]; ids [T], W [V, D] -> y [T, D]. }];
   let arguments = (ins Emoe_Ids:$ids, FlatSymbolRefAttr:$weight, DefaultValuedAttr<F32Attr, "1.0f">:$scale);
   let results = (outs Emoe_Rows:$result);
+  let hasVerifier = 1;
   let assemblyFormat = "$ids $weight attr-dict `:` functional-type(operands, results)";
 }
 
-def Emoe_NormOp : Emoe_Pure<"norm", [AllTypesMatch<["input", "result"]>]> {
+def Emoe_NormOp : Emoe_Pure<"norm", [Emoe_NamesWeights, AllTypesMatch<["input", "result"]>]> {
   let summary = "Normalise rows, or equal parts of rows, by their mean square (rms) or their variance (layer)";
   let description = [{
     rms: y = x / sqrt(mean(x^2) + epsilon) * W; layer: y = (x - mean(x)) / sqrt(var(x) + epsilon) * W + B.
@@ -57,7 +59,7 @@ def Emoe_NormOp : Emoe_Pure<"norm", [AllTypesMatch<["input", "result"]>]> {
   let hasVerifier = 1;
 }
 
-def Emoe_LinearOp : Emoe_Pure<"linear"> {
+def Emoe_LinearOp : Emoe_Pure<"linear", [Emoe_NamesWeights]> {
   let summary = "Multiply rows by a weight matrix";
   let description = [{ y = x * W^T (+ B); x [T, C], W [N, C], B [1, N] -> y [T, N]. }];
   let arguments = (ins Emoe_Rows:$input, FlatSymbolRefAttr:$weight, OptionalAttr<FlatSymbolRefAttr>:$bias);
@@ -80,7 +82,7 @@ def Emoe_RotaryOp : Emoe_Pure<"rotary", [AllTypesMatch<["input", "result"]>]> {
   let hasVerifier = 1;
 }
 
-def Emoe_AttentionOp : Emoe_Op<"attention"> {
+def Emoe_AttentionOp : Emoe_Op<"attention", [Emoe_NamesWeights]> {
   let summary = "Append keys and values to a layer's cache and attend causally over it";
   let description = [{
     q [T, heads * head_dim], k and v [T, kv_heads * head_dim] -> [T, heads * head_dim]. Query head h uses key head
@@ -122,7 +124,7 @@ def Emoe_ActivateOp : Emoe_Pure<"activate", [AllTypesMatch<["input", "result"]>]
 // Routing and experts
 //===----------------------------------------------------------------------===//
 
-def Emoe_RouteOp : Emoe_Pure<"route"> {
+def Emoe_RouteOp : Emoe_Pure<"route", [Emoe_NamesWeights]> {
   let summary = "Choose each token's experts and their weights from router logits";
   let description = [{
     Scores s = score(logits) over all E experts (softmax in float32, sigmoid, or the logits themselves). The `top_k`
@@ -142,7 +144,7 @@ def Emoe_RouteOp : Emoe_Pure<"route"> {
   let hasVerifier = 1;
 }
 
-def Emoe_MoeOp : Emoe_Pure<"moe"> {
+def Emoe_MoeOp : Emoe_Pure<"moe", [Emoe_NamesWeights]> {
   let summary = "Send each token through its chosen experts and add their weighted results";
   let description = [{
     y[t] = sum over j of weights[t, j] * expert(ids[t, j])(x[t]), summed by ascending expert index.
