@@ -1,0 +1,14 @@
+// The onnx dialect: what an ONNX file says, op by op. Import-only; dialect.td states its conventions.
+#ifndef EMOE_DIALECTS_ONNX_ONNX_H_
+#define EMOE_DIALECTS_ONNX_ONNX_H_
+
+#include "dialects/emoe/emoe.h"
+
+#include "dialects/onnx/dialect.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/onnx/types.h.inc"
+#include "dialects/onnx/interfaces.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/onnx/ops.h.inc"
+
+#endif // EMOE_DIALECTS_ONNX_ONNX_H_
