@@ -1,0 +1,7 @@
+// RUN: not emoe-opt %s --quantise="expert-bits=5" 2>&1 | FileCheck %s --check-prefix=BITS
+// RUN: not emoe-opt %s --quantise="group=48" 2>&1 | FileCheck %s --check-prefix=GROUP
+// Widths and groups that no kernel has are refused with those that exist.
+
+// BITS: error: expert-bits (5) is not a width that kernels have; use 32, 16, 8 or 4
+// GROUP: error: group (48) is not supported; use 32
+module {}

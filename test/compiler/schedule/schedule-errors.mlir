@@ -1,0 +1,22 @@
+// RUN: emoe-opt %s --schedule --split-input-file --verify-diagnostics
+// What cannot become a program is named.
+
+// expected-error @+1 {{schedule needs a function @main with one block}}
+module {}
+
+// -----
+
+// expected-error @+1 {{has no layout or placement: run quantise and partition-experts first}}
+emoe.weight @embed [64, 32] #emoe.source<"m", 0, f16, [32, 1]>
+func.func @main(%ids: tensor<?xi32>) -> tensor<?x32xf32> {
+  %x = emoe.embedding %ids @embed : (tensor<?xi32>) -> tensor<?x32xf32>
+  return %x : tensor<?x32xf32>
+}
+
+// -----
+
+func.func @main(%x: tensor<?x32xf32>) -> tensor<?x32xf32> {
+  // expected-error @+1 {{cannot be scheduled: it is not an op of the raised model}}
+  %y = arith.addf %x, %x : tensor<?x32xf32>
+  return %y : tensor<?x32xf32>
+}
