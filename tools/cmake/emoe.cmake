@@ -36,7 +36,10 @@ target_compile_options(emoe_runtime_options INTERFACE -fno-exceptions -fno-rtti
   -fno-threadsafe-statics -fvisibility=hidden -ffunction-sections -fdata-sections)
 
 # emoe_unit_test(NAME name SOURCES file... LIBS target... [LABELS label...])
-# A GoogleTest executable in build/test/, run by ctest under its name. Labels: quick, slow, measure.
+# A GoogleTest executable in build/test/, run by ctest under its name. Labels: quick (the default), slow, measure.
+# Tests of what reads bytes from outside, and of the runtime, also run under the sanitizers: they are part of the
+# target emoe_sanitized_tests and have the label sanitized.
+set(EMOE_SANITIZED_FOLDERS "test/(runtime|frontends|schema|fuzz|compiler/bundle|compiler/tokenizer)")
 function(emoe_unit_test)
   cmake_parse_arguments(ARG "" "NAME" "SOURCES;LIBS;LABELS" ${ARGN})
   add_executable(${ARG_NAME} ${ARG_SOURCES})
@@ -45,6 +48,13 @@ function(emoe_unit_test)
   add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
   if(NOT ARG_LABELS)
     set(ARG_LABELS quick)
+  endif()
+  if(CMAKE_CURRENT_SOURCE_DIR MATCHES "${EMOE_SANITIZED_FOLDERS}")
+    list(APPEND ARG_LABELS sanitized)
+    if(NOT TARGET emoe_sanitized_tests)
+      add_custom_target(emoe_sanitized_tests)
+    endif()
+    add_dependencies(emoe_sanitized_tests ${ARG_NAME})
   endif()
   set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" SKIP_RETURN_CODE 77)
 endfunction()
