@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,8 +14,15 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "dialects/emoe/emoe.h"
+#include "frontends/files.h"
 
 namespace emoe {
+
+// Bits that an element of `type` takes in a file: 8 for i1, 4 for i4 and f4E2M1, ...; 0 if it cannot be stored.
+unsigned storageBits(mlir::Type type);
+
+// Bytes of `elements` packed elements of `type`; nothing if the type has no storage or the product overflows.
+std::optional<uint64_t> storageBytes(mlir::Type type, uint64_t elements);
 
 // Thread-compatible; reads are thread-safe once every file has been added.
 class WeightStore {
@@ -27,6 +35,9 @@ public:
   // Maps the file at `path` (already resolved and checked by the frontend) under the name that #emoe.source uses.
   absl::Status addFile(std::string_view name, const std::string &path);
 
+  // The same for a file that is mapped already. AlreadyExists if the name is taken.
+  absl::Status addFile(std::string_view name, MappedFile file);
+
   // Keeps `bytes` in memory under `name` ("<decoded:...>"): values that no file holds as plain bytes.
   void addDecoded(std::string_view name, std::vector<uint8_t> bytes);
 
@@ -36,12 +47,15 @@ public:
   // The mapped or decoded bytes of `name`.
   absl::StatusOr<absl::Span<const uint8_t>> bytes(std::string_view name) const;
 
-  // OutOfRange, naming the weight, if any element of [rows, columns] lies outside the file.
+  // OutOfRange, naming the file, if any element of [rows, columns] lies outside the file.
   absl::Status check(SourceAttr source, int64_t rows, int64_t columns) const;
 
   // Decodes rows [first, first + count) of a [rows, columns] view into out[count * columns], row-major, float32.
   // f16, bf16, f32, f64, integer and 4-bit types are exact in float32 (f64 and wide integers are rounded).
   absl::Status read(SourceAttr source, int64_t columns, int64_t first, int64_t count, float *out) const;
+
+  // Decodes a whole tensor of the given shape (one stride for each extent) into out, row-major, float32.
+  absl::Status readTensor(SourceAttr source, absl::Span<const int64_t> shape, float *out) const;
 
   // Tells the kernel that the pages behind the view are not needed any more, so that resident memory stays small.
   void release(SourceAttr source, int64_t rows, int64_t columns) const;

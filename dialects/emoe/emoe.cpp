@@ -3,6 +3,7 @@
 
 #include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinDialect.h"
 #include "mlir/IR/DialectImplementation.h"
 
 using namespace mlir;
@@ -62,7 +63,8 @@ LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError, S
   if (offset < 0) {
     return emitError() << "offset (" << offset << ") must not be negative";
   }
-  if (!element.isIntOrFloat()) {
+  // Other dialects bring storage types that MLIR lacks (onnx: f4E2M1, f8E8M0).
+  if (!element.isIntOrFloat() && llvm::isa<BuiltinDialect>(element.getDialect())) {
     return emitError() << "element type " << element << " must be an integer or float type";
   }
   for (int64_t stride : strides) {

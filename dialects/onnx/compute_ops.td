@@ -29,6 +29,7 @@ def Onnx_ConvOp : Onnx_Op<"Conv", "Convolution of [N, C, ...] with W [M, C/group
   let results = (outs Onnx_Tensor:$Y);
 }
 def Onnx_MatMulIntegerOp : Onnx_Op<"MatMulInteger", "Integer product of (A - a_zero_point) and (B - b_zero_point), i32", [AttrSizedOperandSegments]> {
+  let elements = ["i32"];
   let arguments = (ins Onnx_Tensor:$A, Onnx_Tensor:$B, Onnx_Opt:$a_zero_point, Onnx_Opt:$b_zero_point);
   let results = (outs Onnx_Tensor:$Y);
 }
@@ -62,8 +63,8 @@ class Onnx_Arg<string name, string summary_> : Onnx_Op<name, summary_> {
                        Onnx_Int_<"0">:$select_last_index);
   let results = (outs Onnx_Tensor:$reduced);
 }
-def Onnx_ArgMaxOp : Onnx_Arg<"ArgMax", "Index (i64) of the largest along `axis`; of equals the first, or the last">;
-def Onnx_ArgMinOp : Onnx_Arg<"ArgMin", "Index (i64) of the smallest along `axis`; of equals the first, or the last">;
+def Onnx_ArgMaxOp : Onnx_Arg<"ArgMax", "Index (i64) of the largest along `axis`; of equals the first, or the last"> { let elements = ["i64"]; }
+def Onnx_ArgMinOp : Onnx_Arg<"ArgMin", "Index (i64) of the smallest along `axis`; of equals the first, or the last"> { let elements = ["i64"]; }
 def Onnx_CumSumOp : Onnx_Op<"CumSum", "Running sum along `axis` (an integer scalar)"> {
   let arguments = (ins Onnx_Tensor:$x, Onnx_Tensor:$axis, Onnx_Int_<"0">:$exclusive, Onnx_Int_<"0">:$reverse);
   let results = (outs Onnx_Tensor:$y);
@@ -80,6 +81,7 @@ def Onnx_SoftmaxOp : Onnx_SoftmaxLike<"Softmax", "e^x / sum of e^x along `axis`"
 def Onnx_LogSoftmaxOp : Onnx_SoftmaxLike<"LogSoftmax", "Logarithm of the softmax along `axis`">;
 def Onnx_HardmaxOp : Onnx_SoftmaxLike<"Hardmax", "1 at the first largest element along `axis`, 0 elsewhere">;
 def Onnx_LayerNormalizationOp : Onnx_Op<"LayerNormalization", "(x - mean) / sqrt(var + epsilon) * Scale + B, over the axes from `axis` on"> {
+  let elements = ["0", "f32", "f32"];
   let arguments = (ins Onnx_Tensor:$X, Onnx_Tensor:$Scale, Onnx_Opt:$B, Onnx_Int_<"-1">:$axis,
                        Onnx_Float_<"1e-5f">:$epsilon, Onnx_Int_<"1">:$stash_type);
   let results = (outs Onnx_Tensor:$Y, Onnx_Tensor:$Mean, Onnx_Tensor:$InvStdDev);
@@ -90,6 +92,7 @@ def Onnx_RMSNormalizationOp : Onnx_Op<"RMSNormalization", "x / sqrt(mean(x^2) + 
   let results = (outs Onnx_Tensor:$Y);
 }
 def Onnx_SimplifiedLayerNormalizationOp : Onnx_Op<"SimplifiedLayerNormalization", "RMSNormalization as ONNX Runtime writes it (domain ai.onnx, not in the standard)"> {
+  let elements = ["0", "f32"];
   let arguments = (ins Onnx_Tensor:$X, Onnx_Tensor:$scale, Onnx_Int_<"-1">:$axis, Onnx_Float_<"1e-5f">:$epsilon,
                        Onnx_Int_<"1">:$stash_type);
   let results = (outs Onnx_Tensor:$Y, Onnx_Tensor:$inv_std_var);
@@ -97,17 +100,13 @@ def Onnx_SimplifiedLayerNormalizationOp : Onnx_Op<"SimplifiedLayerNormalization"
 def Onnx_LpNormalizationOp : Onnx_Op<"LpNormalization", "x / p-norm of x along `axis`"> {
   let arguments = (ins Onnx_Tensor:$input, Onnx_Int_<"-1">:$axis, Onnx_Int_<"2">:$p);
 }
-def Onnx_GroupNormalizationOp : Onnx_Op<"GroupNormalization", "Layer normalisation of groups of channels"> {
-  let arguments = (ins Onnx_Tensor:$X, Onnx_Tensor:$scale, Onnx_Tensor:$bias, Onnx_Float_<"1e-5f">:$epsilon,
-                       Onnx_Int:$num_groups, Onnx_Int_<"1">:$stash_type);
-  let results = (outs Onnx_Tensor:$Y);
-}
 
 //===----------------------------------------------------------------------===//
 // Attention (opset 23)
 //===----------------------------------------------------------------------===//
 
 def Onnx_AttentionOp : Onnx_Op<"Attention", "Scaled dot-product attention with an optional cache", [AttrSizedOperandSegments]> {
+  let elements = ["0", "1", "2", "0"];
   let description = [{
     Q, K, V are [B, heads, T, d] or, with q_num_heads and kv_num_heads, [B, T, heads * d]. Scores are q.k * scale
     (1/sqrt d), then softcap * tanh(s / softcap) if softcap > 0, plus attn_mask (or masked where it is false), causal
@@ -131,17 +130,20 @@ def Onnx_RotaryEmbeddingOp : Onnx_Op<"RotaryEmbedding", "Rotate pairs of each he
 //===----------------------------------------------------------------------===//
 
 def Onnx_QuantizeLinearOp : Onnx_Op<"QuantizeLinear", "saturate(round(x / y_scale) + y_zero_point), halves to even"> {
+  let elements = ["@output_dtype|2|ui8"];
   let arguments = (ins Onnx_Tensor:$x, Onnx_Tensor:$y_scale, Onnx_Opt:$y_zero_point, Onnx_Int_<"1">:$axis,
                        Onnx_Int_<"0">:$block_size, OptionalAttr<TypeAttr>:$output_dtype, OptionalAttr<TypeAttr>:$precision,
                        Onnx_Int_<"1">:$saturate);
   let results = (outs Onnx_Tensor:$y);
 }
 def Onnx_DequantizeLinearOp : Onnx_Op<"DequantizeLinear", "(x - x_zero_point) * x_scale, per tensor, axis or block"> {
+  let elements = ["@output_dtype|1"];
   let arguments = (ins Onnx_Tensor:$x, Onnx_Tensor:$x_scale, Onnx_Opt:$x_zero_point, Onnx_Int_<"1">:$axis,
                        Onnx_Int_<"0">:$block_size, OptionalAttr<TypeAttr>:$output_dtype);
   let results = (outs Onnx_Tensor:$y);
 }
 def Onnx_DynamicQuantizeLinearOp : Onnx_Op<"DynamicQuantizeLinear", "Quantise to ui8 by the input's own range"> {
+  let elements = ["ui8", "f32", "ui8"];
   let arguments = (ins Onnx_Tensor:$x);
   let results = (outs Onnx_Tensor:$y, Onnx_Tensor:$y_scale, Onnx_Tensor:$y_zero_point);
 }

@@ -47,34 +47,50 @@ class Onnx_Float_<string value> : DefaultValuedAttr<Onnx_Float, value>;
 class Onnx_Str_<string value> : DefaultValuedStrAttr<StrAttr, value>;
 defvar Onnx_OptInt = OptionalAttr<Onnx_Int>;
 defvar Onnx_OptFloat = OptionalAttr<Onnx_Float>;
+defvar Onnx_OptStr = OptionalAttr<StrAttr>;
 defvar Onnx_OptInts = OptionalAttr<DenseI64ArrayAttr>;
 
 defvar Onnx_Tensor = AnyTensor;
 defvar Onnx_Opt = Optional<AnyTensor>;
 defvar Onnx_Many = Variadic<AnyTensor>;
 
-// How many inputs and outputs an op has, for code that handles every op alike (import).
+// What code that handles every op alike (import) must know of an op.
 def Onnx_SignatureInterface : OpInterface<"SignatureInterface"> {
   let cppNamespace = "::emoe::onnx";
-  let methods = [StaticInterfaceMethod<
-      "One letter an input: `i` required, `o` optional, `v` variadic; a `>`; one letter an output, `i` or `v`.",
-      "::llvm::StringRef", "getSignature", (ins)>];
+  let description = [{
+    A signature lists inputs, `>`, outputs, each followed by a space. Input: `name:i` required, `name:o` optional,
+    `name:v` variadic. Output: `name:rule`, or `name:*rule` for a variadic one; the rule gives the element type, the
+    first alternative of `|` that applies: a digit (as that input's), `@attr` (the attribute's type) or a type.
+    Example: `X:i K:i >Values:0 Indices:i64 `.
+  }];
+  let methods = [StaticInterfaceMethod<"The op's signature", "::llvm::StringRef", "getSignature", (ins)>];
 }
 
-// Letters of a dag of inputs or outputs, attributes left out.
-class Onnx_Letters<dag list_> {
-  string value = !foldl("", !foreach(i, !range(!size(list_)), !getdagarg<Constraint>(list_, i)), text, item,
-    text # !if(!isa<Attr>(item), "", !if(!isa<Optional>(item), "o", !if(!isa<Variadic>(item), "v", "i"))));
+class Onnx_Inputs<dag list_> {
+  string value = !foldl("", !range(!size(list_)), text, i,
+    text # !if(!isa<Attr>(!getdagarg<Constraint>(list_, i)), "", !getdagname(list_, i) #
+               !if(!isa<Optional>(!getdagarg<Constraint>(list_, i)), ":o ",
+                   !if(!isa<Variadic>(!getdagarg<Constraint>(list_, i)), ":v ", ":i "))));
+}
+class Onnx_Outputs<dag list_, list<string> rules> {
+  string value = !foldl("", !range(!size(list_)), text, i,
+    text # !getdagname(list_, i) # !if(!isa<Variadic>(!getdagarg<Constraint>(list_, i)), ":*", ":")
+         # !if(!lt(i, !size(rules)), rules[i], "0") # " ");
+}
+
+class Onnx_OpBase<string mnemonic, string summary_, list<Trait> traits>
+    : Op<Onnx_Dialect, mnemonic, !listconcat([DeclareOpInterfaceMethods<Onnx_SignatureInterface>], traits)> {
+  let summary = summary_;
+  let results = (outs Onnx_Tensor:$output);
+  list<string> elements = [];  // rules of the outputs' element types; by default the first input's
+  let extraClassDefinition = "::llvm::StringRef $cppClass::getSignature() { return \"" # Onnx_Inputs<arguments>.value
+                             # ">" # Onnx_Outputs<results, elements>.value # "\"; }\n";
 }
 
 // An op that computes its results from its operands alone.
 class Onnx_Op<string mnemonic, string summary_, list<Trait> traits = []>
-    : Op<Onnx_Dialect, mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Onnx_SignatureInterface>], traits)> {
-  let summary = summary_;
-  let results = (outs Onnx_Tensor:$output);
+    : Onnx_OpBase<mnemonic, summary_, !listconcat([Pure], traits)> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
-  let extraClassDefinition = "::llvm::StringRef $cppClass::getSignature() { return \"" # Onnx_Letters<arguments>.value
-                             # ">" # Onnx_Letters<results>.value # "\"; }";
 }
 
 #endif  // EMOE_ONNX_DIALECT_TD

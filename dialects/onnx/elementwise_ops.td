@@ -72,8 +72,9 @@ def Onnx_AtanOp : Onnx_Unary<"Atan", "Arc tangent">;
 def Onnx_SinhOp : Onnx_Unary<"Sinh", "Hyperbolic sine">;
 def Onnx_CoshOp : Onnx_Unary<"Cosh", "Hyperbolic cosine">;
 def Onnx_TanhOp : Onnx_Unary<"Tanh", "Hyperbolic tangent">;
-def Onnx_IsNaNOp : Onnx_UnaryX<"IsNaN", "Is x not a number?">;
+def Onnx_IsNaNOp : Onnx_UnaryX<"IsNaN", "Is x not a number?"> { let elements = ["i1"]; }
 def Onnx_IsInfOp : Onnx_UnaryX<"IsInf", "Is x an infinity of an accepted sign?"> {
+  let elements = ["i1"];
   let arguments = (ins Onnx_Tensor:$X, Onnx_Int_<"1">:$detect_negative, Onnx_Int_<"1">:$detect_positive);
 }
 
@@ -124,11 +125,11 @@ def Onnx_ClipOp : Onnx_Op<"Clip", "max(min, min(x, max)); an absent bound does n
 // Comparisons, logic, bits
 //===----------------------------------------------------------------------===//
 
-def Onnx_EqualOp : Onnx_Binary<"Equal", "a == b">;
-def Onnx_LessOp : Onnx_Binary<"Less", "a < b">;
-def Onnx_LessOrEqualOp : Onnx_Binary<"LessOrEqual", "a <= b">;
-def Onnx_GreaterOp : Onnx_Binary<"Greater", "a > b">;
-def Onnx_GreaterOrEqualOp : Onnx_Binary<"GreaterOrEqual", "a >= b">;
+def Onnx_EqualOp : Onnx_Binary<"Equal", "a == b"> { let elements = ["i1"]; }
+def Onnx_LessOp : Onnx_Binary<"Less", "a < b"> { let elements = ["i1"]; }
+def Onnx_LessOrEqualOp : Onnx_Binary<"LessOrEqual", "a <= b"> { let elements = ["i1"]; }
+def Onnx_GreaterOp : Onnx_Binary<"Greater", "a > b"> { let elements = ["i1"]; }
+def Onnx_GreaterOrEqualOp : Onnx_Binary<"GreaterOrEqual", "a >= b"> { let elements = ["i1"]; }
 def Onnx_AndOp : Onnx_Binary<"And", "Both">;
 def Onnx_OrOp : Onnx_Binary<"Or", "Either or both">;
 def Onnx_XorOp : Onnx_Binary<"Xor", "Either, not both">;
@@ -143,6 +144,7 @@ def Onnx_BitShiftOp : Onnx_Op<"BitShift", "Shift unsigned integers by y bits, LE
   let hasVerifier = 1;
 }
 def Onnx_WhereOp : Onnx_Op<"Where", "X where the condition holds, Y elsewhere; all three broadcast"> {
+  let elements = ["1"];
   let arguments = (ins Onnx_Tensor:$condition, Onnx_Tensor:$X, Onnx_Tensor:$Y);
 }
 
@@ -152,10 +154,12 @@ def Onnx_WhereOp : Onnx_Op<"Where", "X where the condition holds, Y elsewhere; a
 
 def Onnx_IdentityOp : Onnx_Unary<"Identity", "The input">;
 def Onnx_CastOp : Onnx_Op<"Cast", "Convert elements to the type `to`; float to integer truncates"> {
+  let elements = ["@to"];
   let arguments = (ins Onnx_Tensor:$input, Onnx_Int_<"1">:$saturate, TypeAttr:$to, Onnx_Str_<"up">:$round_mode);
   let hasVerifier = 1;
 }
 def Onnx_CastLikeOp : Onnx_Op<"CastLike", "Convert elements to the type of target_type's"> {
+  let elements = ["1"];
   let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$target_type, Onnx_Int_<"1">:$saturate,
                        Onnx_Str_<"up">:$round_mode);
 }

@@ -167,3 +167,40 @@ LogicalResult BitShiftOp::verify() { return verifyOneOf(*this, "direction", getD
 static constexpr StringRef kReductions[] = {"none", "add", "mul", "max", "min"};
 LogicalResult ScatterElementsOp::verify() { return verifyOneOf(*this, "reduction", getReduction(), kReductions); }
 LogicalResult ScatterNDOp::verify() { return verifyOneOf(*this, "reduction", getReduction(), kReductions); }
+
+//===----------------------------------------------------------------------===//
+// Subgraphs
+//===----------------------------------------------------------------------===//
+
+// The region's yield has `count` operands and its block `arguments` arguments.
+static LogicalResult verifyBody(Operation *op, Region &region, size_t arguments, size_t count) {
+  if (region.getNumArguments() != arguments) {
+    return op->emitOpError("a subgraph takes ") << region.getNumArguments() << " inputs, not " << arguments;
+  }
+  size_t yielded = region.front().getTerminator()->getNumOperands();
+  return yielded == count ? success()
+                          : op->emitOpError("a subgraph gives ") << yielded << " outputs, not " << count;
+}
+
+LogicalResult IfOp::verify() {
+  if (failed(verifyBody(*this, getThenBranch(), 0, getNumResults()))) {
+    return failure();
+  }
+  return verifyBody(*this, getElseBranch(), 0, getNumResults());
+}
+
+LogicalResult LoopOp::verify() {
+  size_t carried = getVInitial().size();
+  if (getNumResults() < carried) {
+    return emitOpError("carries ") << carried << " values but has only " << getNumResults() << " results";
+  }
+  return verifyBody(*this, getBody(), carried + 2, getNumResults() + 1);
+}
+
+LogicalResult ScanOp::verify() {
+  int64_t inputs = getInitialStateAndScanInputs().size();
+  if (getNumScanInputs() < 1 || getNumScanInputs() > inputs) {
+    return emitOpError("num_scan_inputs (") << getNumScanInputs() << ") must be in 1 .. " << inputs;
+  }
+  return verifyBody(*this, getBody(), inputs, getNumResults());
+}

@@ -3,6 +3,7 @@
 #define EMOE_DIALECTS_ONNX_ONNX_H_
 
 #include "dialects/emoe/emoe.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
 
 #include "dialects/onnx/dialect.h.inc"
 #define GET_TYPEDEF_CLASSES

@@ -4,6 +4,8 @@
 
 include "dialects/emoe/attrs.td"
 include "dialects/onnx/compute_ops.td"
+include "dialects/onnx/contrib_ops.td"
+include "dialects/onnx/control_ops.td"
 include "dialects/onnx/elementwise_ops.td"
 include "dialects/onnx/shape_ops.td"
 include "mlir/IR/SymbolInterfaces.td"

@@ -9,10 +9,12 @@ include "dialects/onnx/dialect.td"
 //===----------------------------------------------------------------------===//
 
 def Onnx_ShapeOp : Onnx_Op<"Shape", "Extents [start, end) of the input, as i64"> {
+  let elements = ["i64"];
   let arguments = (ins Onnx_Tensor:$data, Onnx_Int_<"0">:$start, Onnx_OptInt:$end);
   let results = (outs Onnx_Tensor:$shape);
 }
 def Onnx_SizeOp : Onnx_Op<"Size", "Number of elements, as an i64 scalar"> {
+  let elements = ["i64"];
   let arguments = (ins Onnx_Tensor:$data);
   let results = (outs Onnx_Tensor:$size);
 }
@@ -73,17 +75,6 @@ def Onnx_PadOp : Onnx_Op<"Pad", "Grow the axes by pads = [begins..., ends...]; n
 def Onnx_TriluOp : Onnx_Op<"Trilu", "Keep the upper (1) or lower (0) triangle of the last two axes, from diagonal k"> {
   let arguments = (ins Onnx_Tensor:$input, Onnx_Opt:$k, Onnx_Int_<"1">:$upper);
 }
-def Onnx_DepthToSpaceOp : Onnx_Op<"DepthToSpace", "Move channels into blocks of space"> {
-  let arguments = (ins Onnx_Tensor:$input, Onnx_Int:$blocksize, Onnx_Str_<"DCR">:$mode);
-}
-def Onnx_SpaceToDepthOp : Onnx_Op<"SpaceToDepth", "Move blocks of space into channels"> {
-  let arguments = (ins Onnx_Tensor:$input, Onnx_Int:$blocksize);
-}
-def Onnx_ReverseSequenceOp : Onnx_Op<"ReverseSequence", "Reverse the first sequence_lens[b] steps of each sequence b"> {
-  let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$sequence_lens, Onnx_Int_<"1">:$batch_axis,
-                       Onnx_Int_<"0">:$time_axis);
-  let results = (outs Onnx_Tensor:$Y);
-}
 
 //===----------------------------------------------------------------------===//
 // Gather and scatter
@@ -110,9 +101,11 @@ def Onnx_ScatterNDOp : Onnx_Scatter<"ScatterND", "data with the slices that the 
   let arguments = (ins Onnx_Tensor:$data, Onnx_Tensor:$indices, Onnx_Tensor:$updates, Onnx_Str_<"none">:$reduction);
 }
 def Onnx_OneHotOp : Onnx_Op<"OneHot", "values[1] at index, values[0] elsewhere, along a new axis of extent `depth`"> {
+  let elements = ["2"];
   let arguments = (ins Onnx_Tensor:$indices, Onnx_Tensor:$depth, Onnx_Tensor:$values, Onnx_Int_<"-1">:$axis);
 }
 def Onnx_NonZeroOp : Onnx_Op<"NonZero", "Indices of the non-zero elements, i64 [rank, count], row-major order"> {
+  let elements = ["i64"];
   let arguments = (ins Onnx_Tensor:$X);
   let results = (outs Onnx_Tensor:$Y);
 }
@@ -120,12 +113,14 @@ def Onnx_CompressOp : Onnx_Op<"Compress", "Slices along `axis` (or elements, wit
   let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$condition, Onnx_OptInt:$axis);
 }
 def Onnx_TopKOp : Onnx_Op<"TopK", "The K largest (or smallest) along `axis`, and where they were"> {
+  let elements = ["0", "i64"];
   let description = [{ `K` is an i64 tensor of one element. Ties: the lower index first. Indices are i64. }];
   let arguments = (ins Onnx_Tensor:$X, Onnx_Tensor:$K, Onnx_Int_<"-1">:$axis, Onnx_Int_<"1">:$largest,
                        Onnx_Int_<"1">:$sorted);
   let results = (outs Onnx_Tensor:$Values, Onnx_Tensor:$Indices);
 }
 def Onnx_UniqueOp : Onnx_Op<"Unique", "The distinct elements, or slices along `axis`"> {
+  let elements = ["0", "i64", "i64", "i64"];
   let arguments = (ins Onnx_Tensor:$X, Onnx_OptInt:$axis, Onnx_Int_<"1">:$sorted);
   let results = (outs Onnx_Tensor:$Y, Onnx_Tensor:$indices, Onnx_Tensor:$inverse_indices, Onnx_Tensor:$counts);
 }
@@ -138,9 +133,11 @@ def Onnx_RangeOp : Onnx_Op<"Range", "start, start + delta, ... before limit; sca
   let arguments = (ins Onnx_Tensor:$start, Onnx_Tensor:$limit, Onnx_Tensor:$delta);
 }
 def Onnx_ConstantOfShapeOp : Onnx_Op<"ConstantOfShape", "A tensor of the given shape filled with one value (f32 0 by default)"> {
+  let elements = ["@value|f32"];
   let arguments = (ins Onnx_Tensor:$input, OptionalAttr<ElementsAttr>:$value);
 }
 def Onnx_EyeLikeOp : Onnx_Op<"EyeLike", "Ones on diagonal k, zeros elsewhere, in the input's 2-D shape"> {
+  let elements = ["@dtype|0"];
   let arguments = (ins Onnx_Tensor:$input, OptionalAttr<TypeAttr>:$dtype, Onnx_Int_<"0">:$k);
 }
 
