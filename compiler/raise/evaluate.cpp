@@ -1,0 +1,363 @@
+#include "compiler/raise/evaluate.h"
+
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/Support/Error.h"
+#include "mlir/IR/Matchers.h"
+
+using namespace mlir;
+
+namespace emoe {
+
+//===----------------------------------------------------------------------===//
+// Symbols
+//===----------------------------------------------------------------------===//
+
+Operation *SymbolIndex::find(StringAttr name) {
+  if (auto found = symbols.lookup(name)) {
+    return found;
+  }
+  // Perhaps it was added since: symbols are looked through again only if the module has grown.
+  auto &ops = module.getBody()->getOperations();
+  if (ops.size() != indexed) {
+    symbols.clear();
+    for (Operation &op : ops) {
+      if (auto symbol = op.getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName())) {
+        symbols[symbol] = &op;
+      }
+    }
+    indexed = ops.size();
+  }
+  return symbols.lookup(name);
+}
+
+//===----------------------------------------------------------------------===//
+// Checks that many ops share
+//===----------------------------------------------------------------------===//
+
+FailureOr<int64_t> axisOf(Operation *op, int64_t axis, int64_t rank) {
+  if (axis < -rank || axis >= rank) {
+    return op->emitOpError("axis ") << axis << " is outside rank " << rank;
+  }
+  return axis < 0 ? axis + rank : axis;
+}
+
+FailureOr<Dims> integersOf(Operation *op, const Tensor &tensor) {
+  if (tensor.kind == Tensor::Kind::Float) {
+    return op->emitOpError("needs integers, not floats, as an operand");
+  }
+  return Dims(tensor.ints->begin(), tensor.ints->end());
+}
+
+LogicalResult checkShape(Operation *op, ArrayRef<int64_t> shape) {
+  if (countElements(shape)) {
+    return success();
+  }
+  InFlightDiagnostic error = op->emitOpError("cannot be evaluated: [");
+  llvm::interleaveComma(shape, error);
+  return error << "] is no shape, or has more than " << kMaxElements << " elements";
+}
+
+//===----------------------------------------------------------------------===//
+// Weights and constants
+//===----------------------------------------------------------------------===//
+
+FailureOr<Tensor> Evaluator::read(Operation *op, const WeightView &view) {
+  Dims shape(view.shape.begin(), view.shape.end());
+  if (failed(checkShape(op, shape))) {
+    return failure();
+  }
+  Tensor result;
+  std::vector<double> values(*countElements(shape));
+  if (llvm::Error error = weights.read(view, values.data())) {
+    return op->emitOpError("cannot read its weight: ") << llvm::toString(std::move(error));
+  }
+  Tensor::Kind kind = Tensor::kindOf(view.element);
+  return kind == Tensor::Kind::Float ? Tensor::of(shape, std::move(values))
+                                     : Tensor::of(shape, std::vector<int64_t>(values.begin(), values.end()), kind);
+}
+
+FailureOr<WeightOp> Evaluator::findWeight(Operation *op, FlatSymbolRefAttr name) {
+  auto weight = dyn_cast_or_null<WeightOp>(symbols.find(name.getAttr()));
+  if (!weight) {
+    return op->emitOpError("names ") << name << ", which is no emoe.weight";
+  }
+  return weight;
+}
+
+FailureOr<std::vector<double>> Evaluator::readWeight(Operation *op, FlatSymbolRefAttr name, int64_t first,
+                                                     int64_t count) {
+  auto weight = findWeight(op, name);
+  if (failed(weight)) {
+    return failure();
+  }
+  WeightView view = WeightView::of(weight->getSource(), weight->getShape());
+  if (first < 0 || count < 0 || first + count > view.shape[0]) {
+    return op->emitOpError("needs rows [") << first << ", " << first + count << ") of " << name << ", which has "
+                                           << view.shape[0];
+  }
+  int64_t firstBit = first * view.strides[0] * storageBits(view.element);
+  if (firstBit % 8 != 0) {
+    return op->emitOpError("needs row ") << first << " of " << name << ", which does not begin at a byte";
+  }
+  view.offset += firstBit / 8;
+  view.shape[0] = count;
+  if (failed(checkShape(op, view.shape))) {
+    return failure();
+  }
+  std::vector<double> values(count * view.shape[1]);
+  if (llvm::Error error = weights.read(view, values.data())) {
+    return op->emitOpError("cannot read ") << name << ": " << llvm::toString(std::move(error));
+  }
+  return values;
+}
+
+// The value of a dense constant.
+static FailureOr<Tensor> tensorOf(Operation *op, ElementsAttr attribute) {
+  auto dense = dyn_cast<DenseElementsAttr>(attribute);
+  if (!dense) {
+    return op->emitOpError("holds a constant that is not dense");
+  }
+  Dims shape(dense.getType().getShape());
+  if (failed(checkShape(op, shape))) {
+    return failure();
+  }
+  Type element = dense.getElementType();
+  Tensor::Kind kind = Tensor::kindOf(element);
+  if (isa<IntegerType>(element)) {
+    std::vector<int64_t> values;
+    bool wide = element.isSignlessInteger() && !element.isInteger(1);
+    for (APInt value : dense.getValues<APInt>()) {
+      values.push_back(wide || element.isSignedInteger() ? value.getSExtValue()
+                                                         : static_cast<int64_t>(value.getZExtValue()));
+    }
+    return Tensor::of(shape, std::move(values), kind);
+  }
+  if (!isa<mlir::FloatType>(element)) {
+    return op->emitOpError("holds a constant of type ") << element << ", which cannot be evaluated";
+  }
+  std::vector<double> values;
+  for (APFloat value : dense.getValues<APFloat>()) {
+    bool lost;
+    value.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+    values.push_back(value.convertToDouble());
+  }
+  return Tensor::of(shape, std::move(values));
+}
+
+// The exact value that a 16-bit float constant stands for, if one of `exact` rounds to it.
+static double snapped(double value, Type element, ArrayRef<double> exact) {
+  auto type = dyn_cast<mlir::FloatType>(element);
+  if (!type || type.getWidth() != 16) {
+    return value;
+  }
+  for (double candidate : exact) {
+    APFloat rounded(candidate);
+    bool lost;
+    rounded.convert(type.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lost);
+    rounded.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+    if (rounded.convertToDouble() == value) {
+      return candidate;
+    }
+  }
+  return value;
+}
+
+static LogicalResult evaluateConstant(onnx::ConstantOp op, Evaluator &e) {
+  auto tensor = tensorOf(op, op.getValue());
+  if (failed(tensor)) {
+    return failure();
+  }
+  if (tensor->kind == Tensor::Kind::Float && tensor->size() == 1) {
+    tensor = Tensor::of(tensor->shape,
+                        std::vector<double>{snapped(tensor->f()[0], op.getValue().getElementType(), e.exactScalars)});
+  }
+  e.set(op.getResult(), *tensor);
+  return success();
+}
+
+static LogicalResult evaluateConstantOfShape(onnx::ConstantOfShapeOp op, Evaluator &e) {
+  auto shape = integersOf(op, e.get(op.getInput()));
+  if (failed(shape) || failed(checkShape(op, *shape))) {
+    return failure();
+  }
+  Tensor value = Tensor::of({1}, std::vector<double>{0});
+  if (auto attribute = op.getValue()) {
+    auto given = tensorOf(op, *attribute);
+    if (failed(given)) {
+      return failure();
+    }
+    if (given->size() != 1) {
+      return op.emitOpError("value must have one element, not ") << given->size();
+    }
+    value = *given;
+  }
+  e.set(op.getOutput(), value.take(*shape, std::vector<int64_t>(*countElements(*shape), 0)));
+  return success();
+}
+
+static LogicalResult evaluateInitializer(onnx::InitializerOp op, Evaluator &e) {
+  auto tensor = dyn_cast_or_null<onnx::TensorOp>(e.symbolIndex().find(op.getNameAttr().getAttr()));
+  if (!tensor) {
+    return op.emitOpError("reads ") << op.getNameAttr() << ", which is no onnx.tensor";
+  }
+  WeightView view = WeightView::of(tensor.getSource(), cast<RankedTensorType>(tensor.getType()).getShape());
+  Tensor value;
+  value.kind = Tensor::kindOf(view.element);
+  value.shape.assign(view.shape.begin(), view.shape.end());
+  value.view = view;
+  if (view.shape.size() <= 1 && succeeded(checkShape(op, view.shape))) {
+    auto data = e.read(op, view);
+    if (failed(data)) {
+      return failure();
+    }
+    value = *data;
+    if (value.kind == Tensor::Kind::Float && value.size() == 1) {
+      value = Tensor::of(value.shape, std::vector<double>{snapped(value.f()[0], view.element, e.exactScalars)});
+    }
+  }
+  e.set(op.getResult(), value);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Driver
+//===----------------------------------------------------------------------===//
+
+static const EvaluateTable &tableOfOps() {
+  static const EvaluateTable table = [] {
+    EvaluateTable made;
+    addOp<onnx::ConstantOp>(made, evaluateConstant);
+    addOp<onnx::ConstantOfShapeOp>(made, evaluateConstantOfShape);
+    addOp<onnx::InitializerOp>(made, evaluateInitializer);
+    addElementwiseOps(made);
+    addShapeOps(made);
+    addGatherOps(made);
+    addComputeOps(made);
+    addEmoeOps(made);
+    return made;
+  }();
+  return table;
+}
+
+void Evaluator::set(Value value, Tensor tensor) { values[value] = std::move(tensor); }
+
+// Ops that look at views themselves; every other op finds its operands read.
+static bool readsViews(Operation *op) {
+  return isa<onnx::GatherOp, onnx::GatherNDOp, onnx::TransposeOp, onnx::IdentityOp, onnx::ShapeOp>(op);
+}
+
+// What was computed must be what the type says, or passes would reason from a wrong type.
+static LogicalResult checkType(Operation *op, Type type, const Tensor &value) {
+  auto shaped = cast<ShapedType>(type);
+  bool fits = Tensor::kindOf(shaped.getElementType()) == value.kind;
+  if (shaped.hasRank()) {
+    fits &= shaped.getRank() == value.rank();
+    for (int64_t axis = 0; fits && axis < value.rank(); ++axis) {
+      fits = shaped.isDynamicDim(axis) || shaped.getDimSize(axis) == value.shape[axis];
+    }
+  }
+  if (fits) {
+    return success();
+  }
+  InFlightDiagnostic error = op->emitOpError("evaluates to ");
+  error << (value.kind == Tensor::Kind::Float ? "floats" : value.kind == Tensor::Kind::Int ? "integers" : "booleans")
+        << " of shape [";
+  llvm::interleaveComma(value.shape, error);
+  return error << "], but its type says " << type;
+}
+
+LogicalResult Evaluator::evaluate(Operation *op) {
+  auto function = tableOfOps().find(op->getName().getStringRef());
+  if (function == tableOfOps().end()) {
+    return op->emitOpError("cannot be evaluated: the evaluator lacks it (compiler/raise/evaluate*.cpp)");
+  }
+  if (!readsViews(op)) {
+    for (Value operand : op->getOperands()) {
+      Tensor &tensor = values[operand];
+      if (tensor.view) {
+        auto data = read(op, *tensor.view);
+        if (failed(data)) {
+          return failure();
+        }
+        tensor = *data;
+      }
+    }
+  }
+  if (failed(function->second(op, *this))) {
+    return failure();
+  }
+  return success(llvm::all_of(op->getResults(), [&](Value result) {
+    return !has(result) || succeeded(checkType(op, result.getType(), values[result]));
+  }));
+}
+
+FailureOr<std::vector<Operation *>> Evaluator::opsFor(ArrayRef<Value> goals) {
+  llvm::DenseSet<Operation *> seen;
+  std::vector<Operation *> ops;
+  SmallVector<Value> open(goals.begin(), goals.end());
+  while (!open.empty()) {
+    Value value = open.pop_back_val();
+    if (has(value)) {
+      continue;
+    }
+    Operation *op = value.getDefiningOp();
+    if (!op) {
+      return emitError(value.getLoc()) << "argument " << cast<BlockArgument>(value).getArgNumber()
+                                       << " of the function is needed, but no value was given for it";
+    }
+    if (seen.insert(op).second) {
+      ops.push_back(op);
+      open.append(op->operand_begin(), op->operand_end());
+    }
+  }
+  llvm::sort(ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  return ops;
+}
+
+LogicalResult Evaluator::run(ArrayRef<Value> goals) {
+  auto ops = opsFor(goals);
+  if (failed(ops)) {
+    return failure();
+  }
+  // How many of the ops to come read a value; what was set before and the goals are kept.
+  llvm::DenseMap<Value, int64_t> readers;
+  for (Operation *op : *ops) {
+    for (Value operand : op->getOperands()) {
+      if (!has(operand)) {
+        ++readers[operand];
+      }
+    }
+  }
+  for (Value goal : goals) {
+    ++readers[goal];
+  }
+  for (Operation *op : *ops) {
+    if (failed(evaluate(op))) {
+      return failure();
+    }
+    for (Value result : op->getResults()) {
+      if (!readers.count(result)) {
+        values.erase(result);
+      }
+    }
+    for (Value operand : op->getOperands()) {
+      auto reader = readers.find(operand);
+      if (reader != readers.end() && --reader->second == 0) {
+        values.erase(operand);
+      }
+    }
+  }
+  for (Value goal : goals) {
+    Tensor &tensor = values[goal];
+    if (tensor.view) {
+      auto data = read(goal.getDefiningOp(), *tensor.view);
+      if (failed(data)) {
+        return failure();
+      }
+      tensor = *data;
+    }
+  }
+  return success();
+}
+
+} // namespace emoe
