@@ -5,7 +5,6 @@
 
 #include "compiler/raise/evaluate_weights.h"
 #include "dialects/onnx/onnx.h"
-#include "frontends/weights.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/Support/Error.h"
 #include "mlir/IR/BuiltinTypes.h"

@@ -1,25 +1,11 @@
 #include "compiler/raise/evaluate_weights.h"
 
-#include "dialects/onnx/onnx.h"
 #include "llvm/Support/Error.h"
 #include "mlir/IR/BuiltinTypes.h"
 
 using namespace mlir;
 
 namespace emoe {
-
-unsigned storageBits(Type element) {
-  if (isa<onnx::Float4E2M1Type>(element)) {
-    return 4;
-  }
-  if (isa<onnx::Float8E8M0Type>(element)) {
-    return 8;
-  }
-  if (element.isInteger(1)) {
-    return 8;
-  }
-  return element.isIntOrFloat() ? element.getIntOrFloatBitWidth() : 0;
-}
 
 WeightView WeightView::of(SourceAttr source, ArrayRef<int64_t> shape) {
   WeightView view;

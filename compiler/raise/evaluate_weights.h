@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "dialects/emoe/emoe.h"
+#include "frontends/weights.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Types.h"
 #include "mlir/Support/LLVM.h"
@@ -28,11 +28,6 @@ struct WeightView {
   // Calls body(index, counted in elements from `offset`) for each element in row-major order.
   template <typename Body> void walk(Body &&body) const;
 };
-
-// Bits of an element as it lies in a file; 0 for types that no file holds.
-unsigned storageBits(mlir::Type element);
-
-class WeightStore;
 
 class WeightSource {
 public:

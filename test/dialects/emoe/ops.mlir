@@ -13,8 +13,8 @@ emoe.weight @pair [1, 2] <"w", 512, f32, [2, 1]>
 emoe.weight @up0 [12, 8] <"w", 1024, f16, [8, 1]>
 emoe.weight @up1 [12, 8] <"w", 1216, f16, [8, 1]>
 emoe.weight @down0 [8, 12] <"w", 2048, f16, [12, 1]>
-// CHECK: emoe.weight @down1 [8, 12] <"w", 2240, f16, [1, 8]> {placement = #emoe.record<0, 1>}
-emoe.weight @down1 [8, 12] <"w", 2240, f16, [1, 8]> {placement = #emoe.record<0, 1>}
+// CHECK: emoe.weight @down1 [8, 12] <"w", 2240, f16, [1, 8]> {placement = #emoe.record<0, 1, down>}
+emoe.weight @down1 [8, 12] <"w", 2240, f16, [1, 8]> {placement = #emoe.record<0, 1, down>}
 
 // CHECK-LABEL: func.func @parts
 func.func @parts(%ids: tensor<?xi32>, %narrow: tensor<?x4xf32>) -> tensor<?x8xf32> {
