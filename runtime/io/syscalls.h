@@ -1,0 +1,35 @@
+// The system calls that reading needs, as a table: tests put faults in, the program uses kSyscalls.
+#ifndef EMOE_RUNTIME_IO_SYSCALLS_H_
+#define EMOE_RUNTIME_IO_SYSCALLS_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct io_uring_params;
+
+namespace emoe::rt {
+
+// Each behaves as its namesake: -1 and errno on failure.
+struct Syscalls {
+  int (*open)(const char *path, int flags);
+  ssize_t (*pread)(int fd, void *out, size_t bytes, uint64_t offset);
+  void (*drop_cache)(int fd, uint64_t offset, uint64_t bytes);  // the pages are not needed again; may do nothing
+  void (*sleep_ms)(uint32_t milliseconds);
+  int (*uring_setup)(uint32_t entries, io_uring_params *params);
+  int (*uring_enter)(int fd, uint32_t submit, uint32_t wait_for, uint32_t flags, const void *arg,
+                     size_t arg_bytes);
+};
+
+extern const Syscalls kSyscalls;
+
+// Nanoseconds of the monotonic clock.
+uint64_t Nanoseconds();
+
+// FUTEX_WAIT while *word == value, for at most `nanoseconds` (0: for ever). May return early.
+void FutexWait(const void *word, uint32_t value, uint64_t nanoseconds);
+void FutexWakeAll(const void *word);
+
+}  // namespace emoe::rt
+
+#endif  // EMOE_RUNTIME_IO_SYSCALLS_H_

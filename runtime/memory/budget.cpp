@@ -1,0 +1,153 @@
+#include "runtime/memory/budget.h"
+
+#include <initializer_list>
+
+#include "schema/kernel_abi.h"
+
+namespace emoe::rt {
+namespace {
+
+// Sums and products that remember an overflow instead of wrapping.
+class Checked {
+ public:
+  uint64_t Add(uint64_t a, uint64_t b) {
+    uint64_t result = 0;
+    overflow_ |= __builtin_add_overflow(a, b, &result);
+    return result;
+  }
+  uint64_t Mul(uint64_t a, uint64_t b) {
+    uint64_t result = 0;
+    overflow_ |= __builtin_mul_overflow(a, b, &result);
+    return result;
+  }
+  uint64_t RoundUp(uint64_t a, uint64_t unit) { return Add(a, unit - 1) / unit * unit; }
+  bool overflow() const { return overflow_; }
+
+ private:
+  bool overflow_ = false;
+};
+
+uint64_t LargestRecord(const Bundle &bundle) {
+  uint64_t largest = 0;
+  for (const MoeLayer &layer : bundle.moe_layers) {
+    for (const Variant &variant : layer.variants) {
+      if (variant.record_bytes > largest) largest = variant.record_bytes;
+    }
+  }
+  return largest;
+}
+
+// Tables of the expert runner and the cache, the sampler's candidates, and what rounding takes. An upper bound of
+// what the session takes from the arena beside the parts that have their own entries.
+uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, uint64_t records, Checked &checked) {
+  uint64_t most_experts = 0, most_pairs = 0;
+  for (const MoeLayer &layer : bundle.moe_layers) {
+    if (layer.experts > most_experts) most_experts = layer.experts;
+    uint64_t pairs = checked.Mul(layer.top_k, chunk);
+    if (pairs > most_pairs) most_pairs = pairs;
+  }
+  uint64_t sum = 64 * 1024;
+  sum = checked.Add(sum, checked.Mul(records, 16));
+  sum = checked.Add(sum, checked.Mul(most_experts, 128));
+  sum = checked.Add(sum, checked.Mul(most_pairs, 16));
+  sum = checked.Add(sum, checked.Mul(bundle.moe_layers.size, 16));
+  sum = checked.Add(sum, checked.Mul(bundle.buffers.size, 32));
+  sum = checked.Add(sum, checked.Mul(bundle.kv_layers.size, 32));
+  sum = checked.Add(sum, checked.Mul(bundle.kernel_table.size, 8));
+  sum = checked.Add(sum, checked.Mul(bundle.model.vocab, 8));
+  return checked.RoundUp(sum, kPageBytes);
+}
+
+constexpr uint64_t kSlotOverhead = 64;  // the cache's tables of one slot
+
+}  // namespace
+
+bool ArenaSlotBytes(const Bundle &bundle, uint32_t slot, uint32_t chunk, uint32_t logits_rows, uint64_t *bytes) {
+  Checked checked;
+  uint64_t largest = 0;
+  for (const Buffer &buffer : bundle.buffers) {
+    if (buffer.slot != slot) continue;
+    uint64_t rows = buffer.rows == Rows::kWanted ? logits_rows : chunk;
+    uint64_t size = checked.Add(buffer.fixed, checked.Mul(buffer.per_token, rows));
+    if (size > largest) largest = size;
+  }
+  *bytes = checked.RoundUp(largest, 64);
+  return !checked.overflow();
+}
+
+Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan *plan) {
+  MemoryPlan p;
+  p.context = options.context != 0 ? options.context : bundle.plan.context;
+  p.chunk = options.chunk != 0 ? options.chunk : bundle.plan.chunk;
+  p.threads = options.threads;
+  if (p.context == 0 || p.context > kLongestContext) {
+    return Error(StatusCode::kUsage, "the context must be 1 to 1048576 positions, not", p.context);
+  }
+  if (p.chunk == 0 || p.chunk > kLargestChunk) {
+    return Error(StatusCode::kUsage, "the prefill chunk must be 1 to 65536 tokens, not", p.chunk);
+  }
+  if (p.threads == 0 || p.threads > kMostThreads) {
+    return Error(StatusCode::kUsage, "the number of threads must be 1 to 256, not", p.threads);
+  }
+  if (p.chunk > p.context) p.chunk = p.context;
+  p.logits_rows = options.all_logits ? p.chunk : 1;
+  p.capacity = (static_cast<uint64_t>(p.context) + EMOE_KV_BLOCK - 1) / EMOE_KV_BLOCK * EMOE_KV_BLOCK;
+
+  Checked checked;
+  p.process = options.process_bytes > kProcessBytes
+                  ? checked.RoundUp(checked.Add(options.process_bytes, kProcessBytes / 4), kPageBytes)
+                  : kProcessBytes;
+  p.index = checked.RoundUp(bundle.bytes_held, kPageBytes);
+  uint64_t image = options.image_bytes;
+  for (const Image &candidate : bundle.images) {
+    if (options.image_bytes == 0 && candidate.bytes > image) image = candidate.bytes;
+  }
+  // Segments may lie further apart in memory than in the file.
+  p.image = image == 0 ? 0 : checked.Add(checked.RoundUp(image, kPageBytes), 64 * 1024);
+  p.resident = checked.RoundUp(bundle.resident.length, kPageBytes);
+  if (options.tokenizer) p.tokenizer = checked.RoundUp(bundle.tokenizer.length, kPageBytes);
+  for (const KvLayer &layer : bundle.kv_layers) {
+    uint64_t floats = checked.Mul(checked.Mul(layer.kv_heads, layer.head_dim), p.capacity);
+    p.kv = checked.Add(p.kv, checked.RoundUp(checked.Mul(floats, 2 * sizeof(float)), kPageBytes));
+  }
+  for (uint32_t slot = 0; slot < bundle.buffers.size; ++slot) {
+    uint64_t bytes = 0;
+    if (!ArenaSlotBytes(bundle, slot, p.chunk, p.logits_rows, &bytes)) {
+      return Error(StatusCode::kBadBundle, "the activation buffers overflow 64 bits: slot", slot);
+    }
+    p.activations = checked.Add(p.activations, bytes);
+  }
+  p.activations = checked.RoundUp(p.activations, kPageBytes);
+  p.stacks = (p.threads - 1 + kReaderThreads) * kStackBytes;
+  for (const MoeLayer &layer : bundle.moe_layers) p.records += layer.records.size;
+  p.slot_bytes = checked.RoundUp(LargestRecord(bundle), kPageBytes);
+  p.bookkeeping = Bookkeeping(bundle, p.chunk, p.records, checked);
+
+  uint64_t fixed = p.process;
+  for (uint64_t part : {p.index, p.image, p.resident, p.tokenizer, p.kv, p.activations, p.stacks, p.bookkeeping}) {
+    fixed = checked.Add(fixed, part);
+  }
+  uint64_t fewest = p.records < kFewestSlots ? p.records : kFewestSlots;
+  uint64_t slot_cost = checked.Add(p.slot_bytes, kSlotOverhead);
+  p.floor = checked.RoundUp(checked.Add(fixed, checked.Mul(fewest, slot_cost)), kPageBytes);
+  p.recommended = checked.RoundUp(checked.Add(fixed, checked.Mul(p.records, slot_cost)), kPageBytes);
+  if (checked.overflow()) {
+    return Error(StatusCode::kBadBundle, "the memory that this bundle asks for overflows 64 bits");
+  }
+  uint64_t budget = options.budget == 0 ? p.recommended : options.budget;
+  if (budget < p.floor) {
+    *plan = p;
+    return Error(StatusCode::kBudget, "the memory budget is too small; bytes needed:", p.floor, budget);
+  }
+  // Every part is a whole number of pages, so a budget's last fraction of a page is of no use.
+  budget = budget / kPageBytes * kPageBytes;
+  p.slots = p.records == 0 ? 0 : (budget - fixed) / slot_cost;
+  if (p.slots > p.records) p.slots = p.records;
+  uint64_t slot_tables = checked.RoundUp(p.slots * kSlotOverhead, kPageBytes);
+  p.bookkeeping += slot_tables;
+  p.total = fixed + slot_tables + p.slots * p.slot_bytes;
+  *plan = p;
+  return OkStatus();
+}
+
+}  // namespace emoe::rt
