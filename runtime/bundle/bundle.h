@@ -39,7 +39,7 @@ enum class OperandKind : uint8_t { kNone = 0, kTokenIds = 1, kBuffer = 2, kTenso
 enum class StepKind : uint8_t { kKernel = 0, kExperts = 1 };
 enum class Rows : uint32_t { kAll = 0, kWanted = 1 };
 
-// These mirror the structs of schema/bundle.fbs byte for byte (static_asserts in bundle.cpp).
+// These mirror the structs of schema/bundle.fbs byte for byte (static_asserts in index.cpp).
 struct Layout {
   uint8_t bits, float_type, zero_point, codebook;
   uint16_t group, panel;
@@ -103,28 +103,30 @@ struct Section {
   uint64_t offset = 0, length = 0;
   uint32_t crc = 0;
   bool present = false;
+  uint32_t type = 0;  // emoe_section_type
 };
 
 struct Bundle {
   Section index, resident, experts, kernels, tokenizer, tables;
+  bool has_model = false;  // false: a tokenizer-only bundle, all that follows but `memory` is empty
   struct {
     Text architecture;
-    uint32_t vocab, hidden, layers, context;
-    int32_t first_token;
+    uint32_t vocab = 0, hidden = 0, layers = 0, context = 0;
+    int32_t first_token = -1;
     Span<int32_t> stop_tokens;
-    uint64_t parameters;
+    uint64_t parameters = 0;
   } model;
   Span<Tensor> tensors;
   Span<Buffer> buffers;
   Span<KvLayer> kv_layers;
   Span<Kernel> kernel_table;
   Span<Step> steps;
-  uint32_t logits;
+  uint32_t logits = 0;
   Span<MoeLayer> moe_layers;
   Span<uint32_t> chunk_crcs;
   Span<Image> images;
   struct {
-    uint32_t context, chunk;
+    uint32_t context = 0, chunk = 0;
     Text policy;
   } plan;
   struct {
@@ -138,13 +140,15 @@ struct Bundle {
 
 // Reads the header, the section table and the index, validates them wholly, and fills `out`. The resident, kernels,
 // tokenizer and tables sections are located but not read. `out` is untouched on failure.
+// kBadBundle, kUnsupported (newer format or unknown layout), kIo (the provider's), kBudget (no memory for the index).
 Status OpenBundle(Provider &provider, Bundle *out);
 void CloseBundle(Bundle *bundle);
 
 // Reads a whole section into `out` (section.length bytes) and checks its CRC-32C.
 Status ReadSection(Provider &provider, const Section &section, void *out);
 
-// Checks every byte of the file: sections, record chunks, zero padding. `progress` (may be null) gets bytes done.
+// Checks every byte of the file: header, sections, record chunks, zero padding. `progress` (may be null) gets bytes
+// done, up to provider.size(). A damaged record: detail = mixture layer, detail2 = expert.
 Status VerifyBundle(Provider &provider, const Bundle &bundle, void (*progress)(uint64_t, void *), void *user);
 
 }  // namespace emoe::rt

@@ -1,0 +1,465 @@
+#include "runtime/bundle/check.h"
+
+#include <string.h>
+
+#include "runtime/bundle/checked.h"
+#include "schema/format.h"
+#include "schema/kernel_abi.h"
+#include "schema/limits.h"
+
+namespace emoe::rt {
+namespace {
+
+Status Bad(const char *what, uint64_t detail = 0, uint64_t detail2 = 0) {
+  return Error(StatusCode::kBadBundle, what, detail, detail2);
+}
+
+bool InRange(uint64_t value, uint64_t low, uint64_t high) { return value >= low && value <= high; }
+
+class Checker {
+ public:
+  explicit Checker(const Bundle &bundle) : b_(bundle) {}
+
+  Status Run() {
+    RT_RETURN_IF_ERROR(CheckModel());
+    RT_RETURN_IF_ERROR(CheckPlan());
+    RT_RETURN_IF_ERROR(CheckTensors());
+    RT_RETURN_IF_ERROR(CheckMemory());
+    RT_RETURN_IF_ERROR(CheckKernels());
+    RT_RETURN_IF_ERROR(CheckImages());
+    RT_RETURN_IF_ERROR(CheckMoeLayers());
+    RT_RETURN_IF_ERROR(CheckSteps());
+    return CheckLogits();
+  }
+
+ private:
+  Status CheckModel();
+  Status CheckPlan();
+  Status CheckTensors();
+  Status CheckMemory();
+  Status CheckKernels();
+  Status CheckImages();
+  Status CheckMoeLayers();
+  Status CheckVariant(const Variant &variant, uint64_t layer);
+  Status CheckSteps();
+  Status CheckKernelStep(const Step &step, uint64_t number);
+  Status CheckBufferOperand(const Step &step, const Extent &extent, uint32_t buffer, uint64_t number, uint64_t operand);
+  Status CheckExpertsStep(const Step &step, uint64_t number);
+  Status CheckExpertKernel(uint32_t kernel, uint64_t input_row, uint64_t weights, uint64_t output_row, uint64_t number);
+  Status CheckLogits();
+
+  const Bundle &b_;
+};
+
+Status Checker::CheckModel() {
+  const auto &m = b_.model;
+  if (!IsPlainText(m.architecture)) return Bad("model: architecture is not plain UTF-8");
+  if (!InRange(m.vocab, 1, EMOE_LIMIT_VOCAB)) return Bad("model: vocab is out of range (vocab)", m.vocab);
+  if (!InRange(m.hidden, 1, EMOE_LIMIT_WIDTH)) return Bad("model: hidden is out of range (hidden)", m.hidden);
+  if (!InRange(m.layers, 1, EMOE_LIMIT_LAYERS)) return Bad("model: layers is out of range (layers)", m.layers);
+  if (!InRange(m.context, 1, EMOE_LIMIT_CONTEXT)) return Bad("model: context is out of range (context)", m.context);
+  if (m.first_token < -1 || m.first_token >= static_cast<int64_t>(m.vocab)) {
+    return Bad("model: first_token is not in the vocabulary (token, vocab)", static_cast<uint32_t>(m.first_token),
+               m.vocab);
+  }
+  for (int32_t token : m.stop_tokens) {
+    if (token < 0 || token >= static_cast<int64_t>(m.vocab)) {
+      return Bad("model: a stop token is not in the vocabulary (token, vocab)", static_cast<uint32_t>(token), m.vocab);
+    }
+  }
+  return OkStatus();
+}
+
+Status Checker::CheckPlan() {
+  const auto &p = b_.plan;
+  if (!InRange(p.context, 1, b_.model.context)) {
+    return Bad("plan: context is not between 1 and the model's (context, model's)", p.context, b_.model.context);
+  }
+  if (!InRange(p.chunk, 1, EMOE_LIMIT_PREFILL_CHUNK)) return Bad("plan: chunk is out of range (chunk)", p.chunk);
+  if (!IsPlainText(p.policy)) return Bad("plan: policy is not plain UTF-8");
+  const auto &provenance = b_.provenance;
+  if (!IsPlainText(provenance.producer) || !IsPlainText(provenance.source) || !IsPlainText(provenance.source_hash) ||
+      !IsPlainText(provenance.options)) {
+    return Bad("provenance: a text is not plain UTF-8");
+  }
+  return OkStatus();
+}
+
+// Tensors follow each other in the resident section, each at the first multiple of 64 after the one before.
+Status Checker::CheckTensors() {
+  uint64_t end = 0;
+  for (uint64_t i = 0; i < b_.tensors.size; ++i) {
+    const Tensor &t = b_.tensors[i];
+    if (!IsPlainText(t.name)) return Bad("tensor: its name is not plain UTF-8 (tensor)", i);
+    if (!InRange(t.rows, 1, EMOE_LIMIT_DIMENSION) || !InRange(t.columns, 1, EMOE_LIMIT_DIMENSION)) {
+      return Bad("tensor: rows or columns are out of range (tensor)", i);
+    }
+    uint64_t bytes = 0, start = 0;
+    if (!PackedBytes(t.layout, t.rows, t.columns, &bytes)) return Bad("tensor: no layout of this format (tensor)", i);
+    if (t.bytes != bytes) return Bad("tensor: bytes do not fit its shape and layout (tensor, bytes)", i, t.bytes);
+    if (!CheckedRoundUp(end, 64, &start) || t.offset != start) {
+      return Bad("tensor: does not follow the one before (tensor, offset)", i, t.offset);
+    }
+    if (!FitsIn(t.offset, t.bytes, b_.resident.length)) {
+      return Bad("tensor: leaves the resident section (tensor, section's bytes)", i, b_.resident.length);
+    }
+    end = t.offset + t.bytes;  // at most the section's length
+  }
+  if (end != b_.resident.length) {
+    return Bad("resident section: has bytes that belong to no tensor (end of tensors, section's bytes)", end,
+               b_.resident.length);
+  }
+  return OkStatus();
+}
+
+// What activations and caches take.
+Status Checker::CheckMemory() {
+  for (uint64_t i = 0; i < b_.buffers.size; ++i) {
+    const Buffer &buffer = b_.buffers[i];
+    if (buffer.fixed > EMOE_LIMIT_FIXED_BYTES || buffer.per_token > EMOE_LIMIT_ROW_BYTES) {
+      return Bad("buffer: larger than the format allows (buffer)", i);
+    }
+    if (buffer.slot >= b_.buffers.size) return Bad("buffer: no such slot (buffer, slot)", i, buffer.slot);
+    if (buffer.rows != Rows::kAll && buffer.rows != Rows::kWanted) {
+      return Bad("buffer: rows is neither All nor Wanted (buffer, rows)", i, static_cast<uint32_t>(buffer.rows));
+    }
+  }
+  for (uint64_t i = 0; i < b_.kv_layers.size; ++i) {
+    const KvLayer &layer = b_.kv_layers[i];
+    if (!InRange(layer.kv_heads, 1, EMOE_LIMIT_KV_HEADS) || !InRange(layer.head_dim, 1, EMOE_LIMIT_HEAD_DIM)) {
+      return Bad("attention layer: kv_heads or head_dim are out of range (attention layer)", i);
+    }
+  }
+  return OkStatus();
+}
+
+Status Checker::CheckKernels() {
+  if (b_.kernel_table.size == 0) return Bad("index: it lists no kernels");
+  for (uint64_t i = 0; i < b_.kernel_table.size; ++i) {
+    const Kernel &kernel = b_.kernel_table[i];
+    if (!IsPlainText(kernel.name)) return Bad("kernel: its name is not plain UTF-8 (kernel)", i);
+    for (const Extent &extent : kernel.extents) {
+      if (extent.fixed > EMOE_LIMIT_FIXED_BYTES || extent.per_token > EMOE_LIMIT_ROW_BYTES ||
+          extent.per_position > EMOE_LIMIT_ROW_BYTES) {
+        return Bad("kernel: an extent is larger than the format allows (kernel)", i);
+      }
+    }
+    if (kernel.tiles_fixed > EMOE_LIMIT_TILES || kernel.tiles_per_token > EMOE_LIMIT_TILES ||
+        (kernel.tiles_fixed == 0 && kernel.tiles_per_token == 0)) {
+      return Bad("kernel: its number of tiles is out of range (kernel)", i);
+    }
+  }
+  return OkStatus();
+}
+
+// Images follow each other in the kernels section, each at the first multiple of 4096 after the one before.
+Status Checker::CheckImages() {
+  if (b_.images.size == 0) return Bad("index: it lists no kernel images");
+  uint64_t end = 0;
+  for (uint64_t i = 0; i < b_.images.size; ++i) {
+    const Image &image = b_.images[i];
+    if (image.isa.size == 0 || !IsPlainText(image.isa)) return Bad("image: isa is empty or not plain UTF-8 (image)", i);
+    for (uint64_t j = 0; j < i; ++j) {
+      const Text &other = b_.images[j].isa;
+      if (other.size == image.isa.size && memcmp(other.data, image.isa.data, other.size) == 0) {
+        return Bad("image: two have the same isa (image, other)", i, j);
+      }
+    }
+    if (!InRange(image.bytes, 1, EMOE_LIMIT_IMAGE_BYTES)) {
+      return Bad("image: its size is out of range (image, bytes)", i, image.bytes);
+    }
+    uint64_t start = 0;
+    if (!CheckedRoundUp(end, EMOE_SECTION_ALIGN, &start) || image.offset != start) {
+      return Bad("image: does not follow the one before (image, offset)", i, image.offset);
+    }
+    if (!FitsIn(image.offset, image.bytes, b_.kernels.length)) {
+      return Bad("image: leaves the kernels section (image, section's bytes)", i, b_.kernels.length);
+    }
+    end = image.offset + image.bytes;  // at most the section's length
+    if (image.entries.size != b_.kernel_table.size) {
+      return Bad("image: has another number of entries than there are kernels (image, entries)", i, image.entries.size);
+    }
+  }
+  if (end != b_.kernels.length) {
+    return Bad("kernels section: has bytes that belong to no image (end of images, section's bytes)", end,
+               b_.kernels.length);
+  }
+  return OkStatus();
+}
+
+Status Checker::CheckVariant(const Variant &v, uint64_t layer) {
+  uint64_t bytes = 0;
+  if (!InRange(v.record_bytes, EMOE_SECTION_ALIGN, EMOE_LIMIT_RECORD_BYTES) || v.record_bytes % EMOE_SECTION_ALIGN) {
+    return Bad("variant: record_bytes is out of range or no multiple of 4096 (mixture layer, bytes)", layer,
+               v.record_bytes);
+  }
+  if (v.gate_up_offset % 64 || v.down_offset % 64 || v.gate_up_offset >= v.down_offset ||
+      v.down_offset >= v.record_bytes) {
+    return Bad("variant: its parts lie outside the record, out of order or not aligned (mixture layer)", layer);
+  }
+  uint32_t end = 0;
+  for (uint32_t chunk_end : v.chunk_ends) {
+    if (chunk_end <= end || chunk_end - end > EMOE_CHUNK_BYTES || chunk_end > v.record_bytes) {
+      return Bad("variant: chunk_ends do not ascend by at most 262144 (mixture layer, end)", layer, chunk_end);
+    }
+    end = chunk_end;
+  }
+  if (end != v.record_bytes) return Bad("variant: chunks do not cover the record (mixture layer, end)", layer, end);
+  if (v.activations != Activations::kF32 && v.activations != Activations::kQ8) {
+    return Bad("variant: unknown activations (mixture layer, value)", layer, static_cast<uint8_t>(v.activations));
+  }
+  if (v.layout.panel != EMOE_PANEL_ROWS || !PackedBytes(v.layout, 1, 1, &bytes)) {
+    return Bad("variant: no layout of this format for experts (mixture layer)", layer);
+  }
+  if (v.gate_up_kernel >= b_.kernel_table.size || v.down_kernel >= b_.kernel_table.size) {
+    return Bad("variant: no such kernel (mixture layer)", layer);
+  }
+  return OkStatus();
+}
+
+// Records cover the experts section and chunk_crcs, in (layer, expert) order without gaps.
+Status Checker::CheckMoeLayers() {
+  uint64_t offset = 0, crc = 0;
+  for (uint64_t i = 0; i < b_.moe_layers.size; ++i) {
+    const MoeLayer &layer = b_.moe_layers[i];
+    if (!InRange(layer.experts, 1, EMOE_LIMIT_EXPERTS)) {
+      return Bad("mixture layer: number of experts is out of range (mixture layer, experts)", i, layer.experts);
+    }
+    if (!InRange(layer.top_k, 1, layer.experts)) {
+      return Bad("mixture layer: top_k is not between 1 and its experts (mixture layer, top_k)", i, layer.top_k);
+    }
+    if (layer.records.size != layer.experts) {
+      return Bad("mixture layer: not one record per expert (mixture layer, records)", i, layer.records.size);
+    }
+    if (layer.variants.size == 0) return Bad("mixture layer: has no variants (mixture layer)", i);
+    for (const Variant &variant : layer.variants) RT_RETURN_IF_ERROR(CheckVariant(variant, i));
+    for (uint64_t e = 0; e < layer.records.size; ++e) {
+      const Record &record = layer.records[e];
+      if (record.variant >= layer.variants.size) return Bad("record: no such variant (mixture layer, expert)", i, e);
+      const Variant &variant = layer.variants[record.variant];
+      if (record.offset != offset || !FitsIn(offset, variant.record_bytes, b_.experts.length)) {
+        return Bad("record: does not follow the one before or leaves its section (mixture layer, expert)", i, e);
+      }
+      if (record.first_crc != crc || !FitsIn(crc, variant.chunk_ends.size, b_.chunk_crcs.size)) {
+        return Bad("record: its checksums are not the next ones (mixture layer, expert)", i, e);
+      }
+      offset += variant.record_bytes;  // both stay within what FitsIn compared with
+      crc += variant.chunk_ends.size;
+    }
+  }
+  if (offset != b_.experts.length) {
+    return Bad("experts section: has bytes that belong to no record (end of records, section's bytes)", offset,
+               b_.experts.length);
+  }
+  if (crc != b_.chunk_crcs.size) {
+    return Bad("index: has checksums that belong to no record (used, present)", crc, b_.chunk_crcs.size);
+  }
+  return OkStatus();
+}
+
+// A buffer must hold what the kernel may touch, for every number of rows.
+Status Checker::CheckBufferOperand(const Step &step, const Extent &extent, uint32_t index, uint64_t number,
+                                   uint64_t operand) {
+  if (index >= b_.buffers.size) return Bad("step: no such buffer (step, operand)", number, operand);
+  const Buffer &buffer = b_.buffers[index];
+  if (extent.fixed > buffer.fixed || extent.per_token > buffer.per_token || extent.per_position != 0) {
+    return Bad("step: its kernel touches more than the buffer holds (step, operand)", number, operand);
+  }
+  if (step.rows == Rows::kAll && buffer.rows == Rows::kWanted) {
+    return Bad("step: runs on all rows of a buffer that holds the wanted ones (step, operand)", number, operand);
+  }
+  // The runtime enters the buffer at the wanted row, whose stride must be the kernel's.
+  if (step.rows == Rows::kWanted && buffer.rows == Rows::kAll &&
+      (buffer.fixed != 0 || extent.per_token != buffer.per_token)) {
+    return Bad("step: wanted rows of a buffer with another row size (step, operand)", number, operand);
+  }
+  return OkStatus();
+}
+
+Status Checker::CheckKernelStep(const Step &step, uint64_t number) {
+  if (step.kernel >= b_.kernel_table.size) return Bad("step: no such kernel (step, kernel)", number, step.kernel);
+  const Kernel &kernel = b_.kernel_table[step.kernel];
+  if (step.operands.size != kernel.extents.size) {
+    return Bad("step: has another number of operands than its kernel (step, operands)", number, step.operands.size);
+  }
+  for (uint64_t i = 0; i < step.operands.size; ++i) {
+    const Operand &operand = step.operands[i];
+    const Extent &extent = kernel.extents[i];
+    const char *too_much = "step: its kernel touches more than the operand holds (step, operand)";
+    switch (operand.kind) {
+      case OperandKind::kNone:
+        if (extent.fixed != 0 || extent.per_token != 0 || extent.per_position != 0) return Bad(too_much, number, i);
+        break;
+      case OperandKind::kTokenIds:
+        if (extent.fixed != 0 || extent.per_token > 4 || extent.per_position != 0) return Bad(too_much, number, i);
+        break;
+      case OperandKind::kBuffer:
+        RT_RETURN_IF_ERROR(CheckBufferOperand(step, extent, operand.index, number, i));
+        break;
+      case OperandKind::kTensor:
+        if (operand.index >= b_.tensors.size) return Bad("step: no such tensor (step, operand)", number, i);
+        if (extent.fixed > b_.tensors[operand.index].bytes || extent.per_token != 0 || extent.per_position != 0) {
+          return Bad(too_much, number, i);
+        }
+        break;
+      case OperandKind::kKvKeys:
+      case OperandKind::kKvValues: {
+        if (operand.index >= b_.kv_layers.size) return Bad("step: no such attention layer (step, operand)", number, i);
+        const KvLayer &layer = b_.kv_layers[operand.index];
+        uint64_t row = sizeof(float) * static_cast<uint64_t>(layer.kv_heads) * layer.head_dim;  // <= 2^26
+        if (extent.fixed != 0 || extent.per_token != 0 || extent.per_position > row) return Bad(too_much, number, i);
+        break;
+      }
+      default:
+        return Bad("step: unknown kind of operand (step, operand)", number, i);
+    }
+    // Rows that are wanted are counted from the first of them; ids and caches are not.
+    if (step.rows == Rows::kWanted && operand.kind != OperandKind::kNone && operand.kind != OperandKind::kBuffer &&
+        operand.kind != OperandKind::kTensor) {
+      return Bad("step: wanted rows of token ids or of a cache (step, operand)", number, i);
+    }
+  }
+  return OkStatus();
+}
+
+// Rows are bytes of one row of input and output; `weights` bytes are left in the record.
+Status Checker::CheckExpertKernel(uint32_t index, uint64_t input_row, uint64_t weights, uint64_t output_row,
+                                  uint64_t number) {
+  const Kernel &kernel = b_.kernel_table[index];  // CheckVariant looked
+  if (kernel.extents.size != 3) return Bad("step: an expert kernel has not three operands (step, kernel)", number, index);
+  const Extent &in = kernel.extents[0], &w = kernel.extents[1], &out = kernel.extents[2];
+  if (in.fixed != 0 || in.per_position != 0 || in.per_token > input_row) {
+    return Bad("step: an expert kernel reads more than an input row (step, kernel)", number, index);
+  }
+  if (w.fixed > weights || w.per_token != 0 || w.per_position != 0) {
+    return Bad("step: an expert kernel reads more than its part of the record (step, kernel)", number, index);
+  }
+  if (out.fixed != 0 || out.per_position != 0 || out.per_token > output_row) {
+    return Bad("step: an expert kernel writes more than an output row (step, kernel)", number, index);
+  }
+  return OkStatus();
+}
+
+Status Checker::CheckExpertsStep(const Step &step, uint64_t number) {
+  const MoeLayer &layer = b_.moe_layers[step.layer];
+  if (step.rows != Rows::kAll) return Bad("step: experts run on all rows only (step)", number);
+  if (step.operands.size != 5) return Bad("step: experts take five operands (step, operands)", number, step.operands.size);
+  for (uint64_t i = 0; i < 5; ++i) {
+    const Operand &operand = step.operands[i];
+    if (operand.kind == OperandKind::kNone && i < 2) continue;
+    if (operand.kind != OperandKind::kBuffer || operand.index >= b_.buffers.size ||
+        b_.buffers[operand.index].rows != Rows::kAll) {
+      return Bad("step: an operand of experts is no buffer of all rows (step, operand)", number, i);
+    }
+  }
+  auto row_bytes = [&](size_t operand) { return b_.buffers[step.operands[operand].index].per_token; };
+  if (row_bytes(2) < 4ull * layer.top_k) {
+    return Bad("step: the buffer of expert ids is too small (step, bytes per token)", number, row_bytes(2));
+  }
+  // A token has top_k rows in hidden and in pairs.
+  const uint64_t hidden = row_bytes(3) / layer.top_k, pair = row_bytes(4) / layer.top_k;
+  for (const Variant &variant : layer.variants) {
+    size_t input = variant.activations == Activations::kQ8 ? 1 : 0;
+    if (step.operands[input].kind == OperandKind::kNone) {
+      return Bad("step: an input that a variant reads is absent (step, operand)", number, input);
+    }
+    RT_RETURN_IF_ERROR(CheckExpertKernel(variant.gate_up_kernel, row_bytes(input),
+                                         variant.down_offset - variant.gate_up_offset, hidden, number));
+    RT_RETURN_IF_ERROR(CheckExpertKernel(variant.down_kernel, hidden, variant.record_bytes - variant.down_offset, pair,
+                                         number));
+  }
+  return OkStatus();
+}
+
+// Every mixture layer runs once, in order: the runtime looks ahead from each to the next.
+Status Checker::CheckSteps() {
+  uint64_t next_layer = 0;
+  for (uint64_t i = 0; i < b_.steps.size; ++i) {
+    const Step &step = b_.steps[i];
+    if (step.rows != Rows::kAll && step.rows != Rows::kWanted) {
+      return Bad("step: rows is neither All nor Wanted (step, rows)", i, static_cast<uint32_t>(step.rows));
+    }
+    if (step.kind == StepKind::kKernel) {
+      RT_RETURN_IF_ERROR(CheckKernelStep(step, i));
+    } else if (step.kind == StepKind::kExperts) {
+      if (step.layer != next_layer || next_layer >= b_.moe_layers.size) {
+        return Bad("step: mixture layers do not run once each, in order (step, mixture layer)", i, step.layer);
+      }
+      RT_RETURN_IF_ERROR(CheckExpertsStep(step, i));
+      ++next_layer;
+    } else {
+      return Bad("step: unknown kind (step, kind)", i, static_cast<uint8_t>(step.kind));
+    }
+  }
+  if (next_layer != b_.moe_layers.size) return Bad("program: a mixture layer never runs (mixture layer)", next_layer);
+  return OkStatus();
+}
+
+Status Checker::CheckLogits() {
+  if (b_.logits >= b_.buffers.size) return Bad("program: logits are in no buffer (buffer)", b_.logits);
+  const Buffer &buffer = b_.buffers[b_.logits];
+  uint64_t row = sizeof(float) * ((static_cast<uint64_t>(b_.model.vocab) + EMOE_ROW_ALIGN - 1) / EMOE_ROW_ALIGN *
+                                  EMOE_ROW_ALIGN);
+  if (buffer.rows != Rows::kWanted || buffer.fixed != 0 || buffer.per_token != row) {
+    return Bad("program: the logits' buffer does not hold f32 rows of the vocabulary (buffer, bytes per row)",
+               b_.logits, buffer.per_token);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+bool PackedBytes(const Layout &layout, uint64_t rows, uint64_t columns, uint64_t *bytes) {
+  const bool is_float = layout.bits == 32 || layout.bits == 16;
+  const bool f32 = layout.float_type == static_cast<uint8_t>(FloatType::kF32);
+  if (layout.zero_point != 0 || layout.codebook != 0) return false;
+  if (layout.float_type > static_cast<uint8_t>(FloatType::kBf16)) return false;
+  if (is_float ? (layout.group != 0 || f32 != (layout.bits == 32))
+               : (layout.group != EMOE_GROUP || (layout.bits != 8 && layout.bits != 4) ||
+                  layout.float_type != static_cast<uint8_t>(FloatType::kF16))) {
+    return false;
+  }
+  if (layout.panel == 1) {
+    return layout.bits == 32 && CheckedMul(rows, columns, bytes) && CheckedMul(*bytes, sizeof(float), bytes) &&
+           CheckedRoundUp(*bytes, 64, bytes);
+  }
+  if (layout.panel != EMOE_PANEL_ROWS) return false;
+  uint64_t panels = 0, unit = EMOE_PANEL_ROWS * layout.bits / 8, units = columns;
+  if (!CheckedRoundUp(rows, EMOE_PANEL_ROWS, &panels)) return false;
+  panels /= EMOE_PANEL_ROWS;
+  if (!is_float) {
+    constexpr uint64_t kBlockColumns = 64, kScaleBytes = 2 * EMOE_PANEL_ROWS * 2;  // two groups of f16 scales
+    if (!CheckedRoundUp(columns, kBlockColumns, &units)) return false;
+    units /= kBlockColumns;
+    unit = kScaleBytes + kBlockColumns * EMOE_PANEL_ROWS * layout.bits / 8;
+  }
+  return CheckedMul(panels, unit, bytes) && CheckedMul(*bytes, units, bytes);
+}
+
+bool IsPlainText(const Text &text) {
+  for (size_t i = 0; i < text.size;) {
+    auto byte = [&](size_t at) { return static_cast<uint8_t>(text[at]); };
+    const uint8_t lead = byte(i);
+    if (lead < 0x20 || lead == 0x7F) return false;
+    if (lead < 0x80) {
+      ++i;
+      continue;
+    }
+    const size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+    if (lead < 0xC2 || lead > 0xF4 || text.size - i < length) return false;
+    uint32_t point = lead & (0x7Fu >> length);
+    for (size_t j = 1; j < length; ++j) {
+      if ((byte(i + j) & 0xC0) != 0x80) return false;
+      point = point << 6 | (byte(i + j) & 0x3F);
+    }
+    const uint32_t smallest = length == 2 ? 0x80 : length == 3 ? 0x800 : 0x10000;
+    // C1 controls, over-long forms, surrogates, beyond Unicode.
+    if (point < 0xA0 || point < smallest || point > 0x10FFFF || (point >= 0xD800 && point <= 0xDFFF)) return false;
+    i += length;
+  }
+  return true;
+}
+
+Status CheckIndex(const Bundle &bundle) { return Checker(bundle).Run(); }
+
+}  // namespace emoe::rt

@@ -1,0 +1,21 @@
+// What an index must say for the runtime to trust it: FORMAT.md, "validation".
+#ifndef EMOE_RUNTIME_BUNDLE_CHECK_H_
+#define EMOE_RUNTIME_BUNDLE_CHECK_H_
+
+#include "runtime/bundle/bundle.h"
+
+namespace emoe::rt {
+
+// Checks every number of a bundle whose sections are located and whose index is read. `what` of an error names the
+// numbers that follow in parentheses: detail, detail2.
+Status CheckIndex(const Bundle &bundle);
+
+// Bytes of a matrix [rows, columns] in `layout`; false if the layout is none of FORMAT.md's, or the size overflows.
+bool PackedBytes(const Layout &layout, uint64_t rows, uint64_t columns, uint64_t *bytes);
+
+// Whether `text` is UTF-8 (shortest forms, no surrogates) without control characters.
+bool IsPlainText(const Text &text);
+
+}  // namespace emoe::rt
+
+#endif  // EMOE_RUNTIME_BUNDLE_CHECK_H_
