@@ -71,7 +71,7 @@ Expr max(Expr a, Expr b);
 Expr min(Expr a, Expr b);
 Expr splat(Expr scalar, int64_t lanes = kLanes);
 Expr lane(Expr vector, int64_t i);                      // constant index
-Expr shuffle(Expr a, Expr b, llvm::ArrayRef<int32_t> lanes);  // lanes of a, then of b
+Expr permute(Expr a, Expr b, llvm::ArrayRef<int32_t> lanes);  // lanes of a, then of b
 // Folds halves onto each other (lane i with lane i + n/2) down to one: the fixed order of every sum.
 Expr reduceSum(Expr vector);
 Expr reduceMax(Expr vector);
@@ -92,6 +92,9 @@ Expr bf16ToF32(Expr i16);
 class KernelBuilder {
 public:
   KernelBuilder(const KernelSpec &spec, const Target &target, mlir::ModuleOp module);
+  // Emits into a function that exists, for lowerings: there are no arguments, tiles or scratch memory.
+  KernelBuilder(const KernelSpec &spec, const Target &target, mlir::OpBuilder builder, mlir::Location loc)
+      : spec(spec), target(target), b(builder), loc(loc) {}
 
   const KernelSpec &spec;
   const Target &target;
@@ -154,7 +157,7 @@ private:
   Expr field(int64_t byteOffset, mlir::Type type);
   Expr listed(Expr list, Expr row);
   llvm::SmallVector<mlir::Value> operands;
-  mlir::Value args, first, last, entryEnd;
+  mlir::Value args, first, last;
   Expr tokensValue, positionValue, capacityValue, rowsInValue, rowsOutValue;
   mlir::Block *entry = nullptr;
 };

@@ -261,3 +261,26 @@ LogicalResult RecordsOp::verify() {
   }
   return success();
 }
+
+LogicalResult TileProductOp::verify() {
+  LayoutAttr layout = getLayout();
+  if (getRows().empty() || getRows().size() != getSums().size()) {
+    return emitOpError("has ") << getRows().size() << " rows and " << getSums().size()
+                               << " results; there must be one result for each row, and at least one";
+  }
+  if (static_cast<int64_t>(getColumns()) <= 0) {
+    return emitOpError("columns (") << static_cast<int64_t>(getColumns()) << ") must be positive";
+  }
+  if (layout.getPanel() != 16) {
+    return emitOpError("weights must be in panels of 16 rows, not ") << layout.getPanel();
+  }
+  if (layout.getBits() < 16 && (layout.getGroup() != 32 || layout.getType() != FloatType::F16 ||
+                                layout.getZeroPoint() != ZeroPoint::Symmetric ||
+                                layout.getCodebook() != Codebook::Integer)) {
+    return emitOpError("integer weights must be symmetric, in groups of 32 with f16 scales, not ") << layout;
+  }
+  if (getQ8() && layout.getBits() >= 16) {
+    return emitOpError("q8 rows need integer weights, not ") << layout.getBits() << " bits";
+  }
+  return success();
+}

@@ -3,6 +3,7 @@
 #define EMOE_OPS_TD
 
 include "dialects/emoe/attrs.td"
+include "dialects/emoe/kernel_ops.td"
 include "dialects/emoe/program_ops.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "mlir/IR/SymbolInterfaces.td"

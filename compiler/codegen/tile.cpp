@@ -1,0 +1,89 @@
+// emoe.tile_product: how kernels use it, and the driver of its lowerings.
+#include "compiler/codegen/tile.h"
+
+#include "schema/kernel_abi.h"
+
+using namespace mlir;
+
+namespace emoe {
+
+KernelBuilder::Exprs tileProduct(KernelBuilder &k, Expr weights, ArrayRef<Expr> rows) {
+  SmallVector<Value> pointers;
+  for (Expr row : rows) {
+    pointers.push_back(row.value);
+  }
+  SmallVector<Type> types(rows.size(), k.vec(k.b.getF32Type()));
+  auto op = k.b.create<TileProductOp>(k.loc, types, weights.value, pointers, k.spec.layout, k.spec.k,
+                                      k.spec.quantizedActivations);
+  KernelBuilder::Exprs sums;
+  for (Value sum : op.getSums()) {
+    sums.push_back(k.wrap(sum));
+  }
+  return sums;
+}
+
+LogicalResult checkTileLayout(KernelBuilder &k) {
+  LayoutAttr layout = k.spec.layout;
+  if (!layout) {
+    return emitError(k.loc, "the specification names no weight layout");
+  }
+  if (k.spec.n <= 0 || k.spec.k <= 0) {
+    return emitError(k.loc, "the weight has no elements");
+  }
+  const bool floats = layout.getBits() >= 16;
+  if (layout.getPanel() != EMOE_PANEL_ROWS ||
+      (!floats && (layout.getGroup() != EMOE_GROUP || layout.getType() != FloatType::F16 ||
+                   layout.getZeroPoint() != ZeroPoint::Symmetric || layout.getCodebook() != Codebook::Integer))) {
+    return emitError(k.loc) << "no kernel reads weights in the layout " << layout
+                            << "; it must have panels of 16 rows and, below 16 bits, symmetric integers in groups of 32 "
+                               "with f16 scales";
+  }
+  if (floats && k.spec.quantizedActivations) {
+    return emitError(k.loc) << "weights of " << layout.getBits() << " bits are multiplied with f32 rows only";
+  }
+  return success();
+}
+
+// A block of M rows keeps 2 M accumulators of 16 lanes: with 32 registers of 16 lanes, 8 rows fit.
+static int64_t largestBlock(const Target &target) { return target.cpuFeatures & EMOE_CPU_AVX512 ? 8 : 4; }
+
+void forRowBlocks(KernelBuilder &k, function_ref<void(Expr row, int64_t count)> body) {
+  Expr rows = k.tokens(), done = k.i64(0);
+  for (int64_t count = largestBlock(k.target); count >= 1; count /= 2) {
+    Expr end = count == 1 ? rows : rows & static_cast<double>(-count);
+    k.loop(done, end, count, [&](Expr row) { body(row, count); });
+    done = end;
+  }
+}
+
+Expr insideLanes(KernelBuilder &k, Expr panel, int64_t outputs, bool always) {
+  if (outputs % kLanes == 0 && !always) {
+    return {};
+  }
+  SmallVector<int32_t> lanes(kLanes);
+  for (int32_t i = 0; i < kLanes; ++i) {
+    lanes[i] = i;
+  }
+  return k.constantI32s(lanes) < truncate(k.i64(outputs) - panel * static_cast<double>(kLanes), 32);
+}
+
+LogicalResult lowerTileProducts(ModuleOp module, const Target &target, TileLowering lowering) {
+  // Measured in test/bench/tile_bench.cpp: hardware prefetchers stop at the end of a page.
+  constexpr int64_t kPrefetchBytes = 6 * 1024;
+  GroupDots fast = lowering == TileLowering::Fast ? fastDots(target) : nullptr;
+  const TilePlan plan = {fast ? fast : genericDots, fast ? kPrefetchBytes : 0};
+  SmallVector<TileProductOp> ops;
+  module.walk([&](TileProductOp op) { ops.push_back(op); });
+  const KernelSpec unused;
+  for (TileProductOp op : ops) {
+    KernelBuilder k(unused, target, OpBuilder(op), op.getLoc());
+    KernelBuilder::Exprs sums = lowerTileProduct(k, op, plan);
+    for (auto [old, sum] : llvm::zip_equal(op.getSums(), sums)) {
+      old.replaceAllUsesWith(sum.value);
+    }
+    op.erase();
+  }
+  return success();
+}
+
+} // namespace emoe
