@@ -1,0 +1,134 @@
+// Running: the program's steps over chunks of tokens. Starting is in start.cpp.
+#include "runtime/engine/session.h"
+
+namespace emoe::rt {
+namespace {
+
+struct Call {
+  emoe_kernel_fn kernel;
+  const emoe_kernel_args *args;
+};
+
+void CallBody(void *context, int64_t first, int64_t last) {
+  const Call &call = *static_cast<const Call *>(context);
+  call.kernel(call.args, first, last);
+}
+
+}  // namespace
+
+SessionStats Session::stats() const {
+  SessionStats stats;
+  stats.tokens = tokens_;
+  runner_.AddTo(&stats);
+  return stats;
+}
+
+// The address of an operand for a step whose first row is row `first` of the chunk.
+void *Session::Resolve(const Operand &operand, const int32_t *tokens, uint32_t first) const {
+  switch (operand.kind) {
+    case OperandKind::kNone:
+      return nullptr;
+    case OperandKind::kTokenIds:
+      return const_cast<int32_t *>(tokens + first);
+    case OperandKind::kBuffer: {
+      const Buffer &buffer = bundle_->buffers[operand.index];
+      // A buffer of wanted rows holds nothing but these.
+      return buffers_[operand.index] + (buffer.rows == Rows::kAll ? buffer.per_token * first : 0);
+    }
+    case OperandKind::kTensor:
+      return resident_ + bundle_->tensors[operand.index].offset;
+    case OperandKind::kKvKeys:
+      return keys_[operand.index];
+    case OperandKind::kKvValues:
+      return values_[operand.index];
+  }
+  return nullptr;
+}
+
+void Session::Trace(const Step &step, const int32_t *ids, uint32_t count) const {
+  uint32_t top_k = bundle_->moe_layers[step.layer].top_k;
+  for (uint32_t row = 0; row < count; ++row) {
+    trace_(trace_user_, position_ + row, step.layer, ids + static_cast<uint64_t>(row) * top_k, top_k);
+  }
+}
+
+Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count) {
+  emoe_kernel_args args = {};
+  for (size_t i = 0; i < step.operands.size; ++i) args.operand[i] = Resolve(step.operands[i], tokens, first);
+  if (step.kind == StepKind::kExperts) {
+    ExpertOperands operands;
+    operands.input_f32 = args.operand[0];
+    operands.input_q8 = args.operand[1];
+    operands.ids = static_cast<const int32_t *>(args.operand[2]);
+    operands.hidden = args.operand[3];
+    operands.pairs = args.operand[4];
+    operands.tokens = count;
+    Status status = runner_.Run(step.layer, operands);
+    if (status.ok() && trace_ != nullptr) Trace(step, operands.ids, count);
+    return status;
+  }
+  args.tokens = count;
+  args.position = static_cast<int64_t>(position_ + first);
+  args.capacity = static_cast<int64_t>(plan_.capacity);
+  const Kernel &kernel = bundle_->kernel_table[step.kernel];
+  int64_t tiles = int64_t{kernel.tiles_fixed} + int64_t{kernel.tiles_per_token} * count;
+  int64_t grain = tiles / (int64_t{pool_.threads()} * 8);
+  Call call{kernels_[step.kernel], &args};
+  pool_.ParallelFor(tiles, grain < 1 ? 1 : grain, CallBody, &call);
+  return OkStatus();
+}
+
+Status Session::RunChunk(const int32_t *tokens, uint32_t count, Want want) {
+  runner_.Advance(count);
+  for (const Step &step : bundle_->steps) {
+    if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) {
+      return Error(StatusCode::kUsage, "interrupted");
+    }
+    if (step.rows == Rows::kAll) {
+      RT_RETURN_IF_ERROR(RunStep(step, tokens, 0, count));
+    } else if (want == Want::kAll) {
+      RT_RETURN_IF_ERROR(RunStep(step, tokens, 0, count));
+    } else if (want == Want::kLast) {
+      RT_RETURN_IF_ERROR(RunStep(step, tokens, count - 1, 1));
+    }
+  }
+  position_ += count;
+  tokens_ += count;
+  return OkStatus();
+}
+
+Status Session::Forward(const int32_t *tokens, uint64_t count, Want want, const LogitsSink &sink) {
+  if (count > plan_.context - position_) {
+    return Error(StatusCode::kUsage, "the text does not fit the context: raise --ctx to", position_ + count,
+                 plan_.context);
+  }
+  if (want == Want::kAll && plan_.logits_rows != plan_.chunk) {
+    return Error(StatusCode::kUsage, "this session has room for the last token's logits only");
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    if (static_cast<uint32_t>(tokens[i]) >= bundle_->model.vocab) {
+      return Error(StatusCode::kUsage, "a token is not in the vocabulary: number", static_cast<uint32_t>(tokens[i]),
+                   bundle_->model.vocab);
+    }
+  }
+  const Buffer &logits = bundle_->buffers[bundle_->logits];
+  uint64_t stride = logits.per_token / sizeof(float);
+  for (uint64_t done = 0; done < count;) {
+    uint32_t rows = count - done < plan_.chunk ? static_cast<uint32_t>(count - done) : plan_.chunk;
+    bool last = done + rows == count;
+    Want here = want == Want::kLast && !last ? Want::kNone : want;
+    RT_RETURN_IF_ERROR(RunChunk(tokens + done, rows, here));
+    if (here != Want::kNone) {
+      const auto *first = reinterpret_cast<const float *>(buffers_[bundle_->logits]);
+      uint32_t made = here == Want::kAll ? rows : 1;
+      last_logits_ = first + (made - 1) * stride;
+      if (sink.rows != nullptr) {
+        RT_RETURN_IF_ERROR(sink.rows(sink.user, done + rows - made, made, first, stride));
+      }
+    }
+    done += rows;
+  }
+  return OkStatus();
+}
+
+}  // namespace emoe::rt

@@ -1,0 +1,115 @@
+// A model at work: everything that a bundle and a budget make, in one piece of memory.
+//
+// Logits are a function of the bundle, the kernel image and the tokens alone: the same bits for every budget, number of
+// threads, chunk, way of reading and cache policy.
+#ifndef EMOE_RUNTIME_ENGINE_SESSION_H_
+#define EMOE_RUNTIME_ENGINE_SESSION_H_
+
+#include <atomic>
+
+#include "runtime/bundle/bundle.h"
+#include "runtime/engine/expert_runner.h"
+#include "runtime/engine/stats.h"
+#include "runtime/engine/threads.h"
+#include "runtime/image/image.h"
+#include "runtime/io/reader.h"
+#include "runtime/memory/arena.h"
+#include "runtime/memory/budget.h"
+
+namespace emoe::rt {
+
+// Which rows of a call get logits.
+enum class Want : uint8_t { kNone, kLast, kAll };
+
+struct SessionOptions {
+  MemoryOptions memory;           // image_bytes and process_bytes are filled in by Create
+  IoMode io = IoMode::kAuto;
+  DirectMode direct = DirectMode::kAuto;
+  uint32_t io_timeout_ms = 30000;
+  const char *isa = nullptr;      // name of a kernel image; null: the best that runs here
+  const char *policy = nullptr;   // "lfu" or "lru"; null: the bundle's
+  const Syscalls *calls = &kSyscalls;
+  // Instead of an image (tests): one function per entry of the bundle's kernel table.
+  const emoe_kernel_fn *kernels = nullptr;
+  // Checked between steps; when it is set, Forward ends with kUsage "interrupted". May be null.
+  const std::atomic<bool> *stop = nullptr;
+  // Told what each token chose: `ids` are top_k experts. May be null.
+  void (*trace)(void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) = nullptr;
+  void *trace_user = nullptr;
+};
+
+// Takes the logits of a chunk: rows first .. first + count - 1 of the call, `stride` floats apart. An error ends the
+// call.
+struct LogitsSink {
+  Status (*rows)(void *user, uint64_t first, uint32_t count, const float *logits, uint64_t stride) = nullptr;
+  void *user = nullptr;
+};
+
+class Session {
+ public:
+  // Plans the memory, loads image and resident weights, checks them, starts threads. `bundle` and `provider` must
+  // outlive the session. kBudget: detail = the floor.
+  static Status Create(const Bundle &bundle, Provider &provider, const SessionOptions &options, Session **out);
+  static void Destroy(Session *session);
+
+  // Appends `count` tokens to the sequence. kUsage if they do not fit the context or are not in the vocabulary. After
+  // any other failure the sequence is lost: Reset. Nothing is allocated.
+  Status Forward(const int32_t *tokens, uint64_t count, Want want, const LogitsSink &sink = {});
+
+  // Logits of the last row of the last call with kLast or kAll: model.vocab floats, until the next call.
+  const float *logits() const { return last_logits_; }
+
+  // Forgets the sequence; the experts in memory stay.
+  void Reset() { position_ = 0; }
+  uint64_t position() const { return position_; }
+
+  const MemoryPlan &plan() const { return plan_; }
+  const Bundle &bundle() const { return *bundle_; }
+  SessionStats stats() const;
+  const RecordFailure &failure() const { return runner_.failure(); }
+  // Storage hangs: a read is still under way, so the session cannot be destroyed; leave by _exit.
+  bool hung() const { return runner_.hung(); }
+  const char *reader_name() const { return reader_->name(); }
+  bool direct() const { return reader_->direct(); }
+  Text isa() const { return isa_; }
+
+  // The tokenizer section, checked against its checksum; null if it was not asked for or is missing.
+  const void *tokenizer() const { return tokenizer_; }
+  // model.vocab * 8 bytes for a sampler's candidates.
+  void *sampler_memory() const { return sampler_memory_; }
+
+ private:
+  Session() = default;
+  Status Start(Provider &provider, const SessionOptions &options);
+  Status LoadKernels(Provider &provider, const SessionOptions &options, uint32_t image);
+  Status PlaceBuffers();
+  Status RunChunk(const int32_t *tokens, uint32_t count, Want want);
+  Status RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count);
+  void *Resolve(const Operand &operand, const int32_t *tokens, uint32_t first) const;
+  void Trace(const Step &step, const int32_t *ids, uint32_t count) const;
+
+  Arena arena_;  // holds this session too
+  const Bundle *bundle_ = nullptr;
+  MemoryPlan plan_;
+  LoadedImage image_;
+  Text isa_;
+  const emoe_kernel_fn *kernels_ = nullptr;
+  Reader *reader_ = nullptr;
+  ThreadPool pool_;
+  ExpertRunner runner_;
+
+  char *resident_ = nullptr;
+  char **buffers_ = nullptr;               // address of each activation buffer
+  char **keys_ = nullptr, **values_ = nullptr;  // of each attention layer
+  void *tokenizer_ = nullptr, *sampler_memory_ = nullptr;
+  const float *last_logits_ = nullptr;
+  uint64_t position_ = 0, tokens_ = 0;
+
+  const std::atomic<bool> *stop_ = nullptr;
+  void (*trace_)(void *, uint64_t, uint32_t, const int32_t *, uint32_t) = nullptr;
+  void *trace_user_ = nullptr;
+};
+
+}  // namespace emoe::rt
+
+#endif  // EMOE_RUNTIME_ENGINE_SESSION_H_

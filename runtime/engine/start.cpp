@@ -1,0 +1,178 @@
+// Starting and ending a session.
+#include <string.h>
+#include <sys/mman.h>
+
+#include <new>
+
+#include "runtime/engine/session.h"
+#include "runtime/bundle/crc32c.h"
+#include "runtime/memory/usage.h"
+
+namespace emoe::rt {
+namespace {
+
+Status NoRoom(const char *what) { return Error(StatusCode::kInternal, what); }
+
+// Reads part of a section into `out`, and all of it once for its checksum.
+Status ReadPart(Provider &provider, const Section &section, uint64_t offset, uint64_t bytes, char *out) {
+  char piece[16 * 1024];
+  uint32_t crc = 0;
+  for (uint64_t at = 0; at < section.length;) {
+    uint64_t left = section.length - at;
+    uint64_t size = left < sizeof(piece) ? left : sizeof(piece);
+    RT_RETURN_IF_ERROR(provider.Read(section.offset + at, piece, size));
+    crc = Crc32c(piece, size, crc);
+    uint64_t from = at > offset ? at : offset;
+    uint64_t to = at + size < offset + bytes ? at + size : offset + bytes;
+    if (from < to) memcpy(out + (from - offset), piece + (from - at), to - from);
+    at += size;
+  }
+  if (crc != section.crc) {
+    return Error(StatusCode::kBadBundle, "the kernels are damaged: checksum", crc, section.crc);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Status Session::Create(const Bundle &bundle, Provider &provider, const SessionOptions &options, Session **out) {
+  SessionOptions own = options;
+  uint32_t image = 0;
+  if (own.kernels == nullptr) {
+    RT_RETURN_IF_ERROR(ChooseImage(bundle, own.isa, &image));
+    own.memory.image_bytes = bundle.images[image].bytes;
+  }
+  uint64_t process = AnonymousBytes();
+  own.memory.process_bytes = process > bundle.bytes_held ? process - bundle.bytes_held : 0;
+  MemoryPlan plan;
+  RT_RETURN_IF_ERROR(PlanMemory(bundle, own.memory, &plan));
+
+  // The image comes first: its bytes on the way are given back before the arena is touched.
+  Session loader;
+  loader.bundle_ = &bundle;
+  loader.plan_ = plan;
+  if (own.kernels == nullptr) RT_RETURN_IF_ERROR(loader.LoadKernels(provider, own, image));
+
+  Arena arena;
+  Status status = arena.Map(plan.arena());
+  if (!status.ok()) {
+    if (own.kernels == nullptr) UnloadImage(&loader.image_);
+    return status;
+  }
+  auto *session = new (arena.Take(sizeof(Session), alignof(Session))) Session;
+  arena.MoveTo(&session->arena_);
+  session->bundle_ = &bundle;
+  session->plan_ = plan;
+  session->image_ = loader.image_;
+  session->isa_ = loader.isa_;
+  status = session->Start(provider, own);
+  if (!status.ok()) {
+    Destroy(session);
+    return status;
+  }
+  *out = session;
+  return OkStatus();
+}
+
+Status Session::LoadKernels(Provider &provider, const SessionOptions &, uint32_t index) {
+  const Image &image = bundle_->images[index];
+  void *elf = mmap(nullptr, image.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (elf == MAP_FAILED) {
+    return Error(StatusCode::kBudget, "the system refuses to map the memory (bytes)", image.bytes);
+  }
+  Status status = ReadPart(provider, bundle_->kernels, image.offset, image.bytes, static_cast<char *>(elf));
+  if (status.ok()) status = LoadImage(elf, image.bytes, image, &image_);
+  munmap(elf, image.bytes);
+  if (status.ok() && image_.bytes > plan_.image) {
+    uint64_t bytes = image_.bytes;
+    UnloadImage(&image_);
+    return Error(StatusCode::kBadBundle, "the kernel image takes more memory than its file says: bytes", bytes);
+  }
+  isa_ = image.isa;
+  return status;
+}
+
+// Buffers of one slot share its memory.
+Status Session::PlaceBuffers() {
+  size_t count = bundle_->buffers.size;
+  buffers_ = arena_.TakeArray<char *>(count);
+  char **slots = arena_.TakeArray<char *>(count);
+  if (buffers_ == nullptr || slots == nullptr) return NoRoom("the arena has no room for the buffers' table");
+  for (size_t slot = 0; slot < count; ++slot) {
+    uint64_t bytes = 0;
+    ArenaSlotBytes(*bundle_, static_cast<uint32_t>(slot), plan_.chunk, plan_.logits_rows, &bytes);
+    slots[slot] = static_cast<char *>(arena_.Take(bytes, 64));
+    if (slots[slot] == nullptr) return NoRoom("the arena has no room for the activations");
+  }
+  for (size_t i = 0; i < count; ++i) buffers_[i] = slots[bundle_->buffers[i].slot];
+  size_t layers = bundle_->kv_layers.size;
+  keys_ = arena_.TakeArray<char *>(layers);
+  values_ = arena_.TakeArray<char *>(layers);
+  if (keys_ == nullptr || values_ == nullptr) return NoRoom("the arena has no room for the cache's table");
+  for (size_t i = 0; i < layers; ++i) {
+    uint64_t bytes = sizeof(float) * bundle_->kv_layers[i].kv_heads * bundle_->kv_layers[i].head_dim * plan_.capacity;
+    keys_[i] = static_cast<char *>(arena_.Take(bytes, 64));
+    values_[i] = static_cast<char *>(arena_.Take(bytes, 64));
+    if (keys_[i] == nullptr || values_[i] == nullptr) return NoRoom("the arena has no room for keys and values");
+  }
+  return OkStatus();
+}
+
+Status Session::Start(Provider &provider, const SessionOptions &options) {
+  stop_ = options.stop;
+  trace_ = options.trace;
+  trace_user_ = options.trace_user;
+  CachePolicy policy = CachePolicy::kLfu;
+  bool known = options.policy != nullptr
+                   ? ParseCachePolicy(options.policy, strlen(options.policy), &policy)
+                   : bundle_->plan.policy.size == 0 ||
+                         ParseCachePolicy(bundle_->plan.policy.data, bundle_->plan.policy.size, &policy);
+  if (!known) return Error(StatusCode::kUsage, "there is no such cache policy: use lfu or lru");
+
+  if (options.kernels != nullptr) {
+    kernels_ = options.kernels;
+  } else {
+    size_t count = bundle_->kernel_table.size;
+    auto *table = arena_.TakeArray<emoe_kernel_fn>(count);
+    if (table == nullptr) return NoRoom("the arena has no room for the kernels' table");
+    for (size_t i = 0; i < count; ++i) table[i] = image_.kernel(static_cast<uint32_t>(i));
+    kernels_ = table;
+  }
+
+  // Pages that reads and the budget's arithmetic count in whole pages come first.
+  auto *slots = static_cast<char *>(arena_.Take(plan_.slots * plan_.slot_bytes, kPageBytes));
+  resident_ = static_cast<char *>(arena_.Take(bundle_->resident.length, kPageBytes));
+  if (slots == nullptr || resident_ == nullptr) return NoRoom("the arena has no room for the weights");
+  RT_RETURN_IF_ERROR(ReadSection(provider, bundle_->resident, resident_));
+  if (options.memory.tokenizer && bundle_->tokenizer.present) {
+    tokenizer_ = arena_.Take(bundle_->tokenizer.length, 64);
+    if (tokenizer_ == nullptr) return NoRoom("the arena has no room for the tokenizer");
+    RT_RETURN_IF_ERROR(ReadSection(provider, bundle_->tokenizer, tokenizer_));
+  }
+  RT_RETURN_IF_ERROR(PlaceBuffers());
+  sampler_memory_ = arena_.Take(uint64_t{bundle_->model.vocab} * 8, 8);
+  if (sampler_memory_ == nullptr) return NoRoom("the arena has no room for the sampler");
+
+  RT_RETURN_IF_ERROR(pool_.Start(plan_.threads, &arena_));
+  ReaderOptions reader;
+  reader.io = options.io;
+  reader.direct = options.direct;
+  reader.timeout_ms = options.io_timeout_ms;
+  reader.calls = options.calls;
+  reader.probe_offset = bundle_->resident.offset / kPageBytes * kPageBytes;
+  RT_RETURN_IF_ERROR(MakeReader(provider, reader, &arena_, &reader_));
+  return runner_.Init(*bundle_, kernels_, plan_.chunk, static_cast<uint32_t>(plan_.slots), plan_.slot_bytes, slots,
+                      policy, reader_, &pool_, &arena_);
+}
+
+void Session::Destroy(Session *session) {
+  if (session == nullptr) return;
+  session->pool_.Stop();
+  if (session->reader_ != nullptr) session->reader_->Close();
+  if (session->image_.base != nullptr) UnloadImage(&session->image_);
+  Arena arena;
+  session->arena_.MoveTo(&arena);
+  arena.Unmap();
+}
+
+}  // namespace emoe::rt

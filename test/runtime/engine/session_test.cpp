@@ -1,0 +1,185 @@
+#include "runtime/engine/session.h"
+
+#include <gtest/gtest.h>
+
+#include "test/runtime/engine/fake_model.h"
+
+namespace emoe::rt {
+namespace {
+
+using namespace fake;
+
+std::vector<float> LogitsOf(Model &model, const SessionOptions &options, const std::vector<int32_t> &tokens,
+                       SessionStats *stats = nullptr) {
+  Status status;
+  SessionPtr session = Make(model, options, &status);
+  EXPECT_TRUE(status.ok()) << status.what << " " << status.detail;
+  std::vector<float> logits;
+  if (!session) return logits;
+  status = session->Forward(tokens.data(), tokens.size(), Want::kAll, {Collect, &logits});
+  EXPECT_TRUE(status.ok()) << status.what << " " << status.detail;
+  if (stats) *stats = session->stats();
+  return logits;
+}
+
+uint64_t Floor(Model &model, SessionOptions options) {
+  options.memory.budget = 1;
+  Status status;
+  EXPECT_EQ(Make(model, options, &status), nullptr);
+  EXPECT_EQ(status.code, StatusCode::kBudget);
+  return status.detail;
+}
+
+TEST(Session, ComputesWhatTheModelSays) {
+  Model model;
+  std::vector<int32_t> tokens = Tokens(41);
+  EXPECT_EQ(LogitsOf(model, Options(), tokens), model.Reference(tokens));
+}
+
+TEST(Session, SameBitsWhateverTheBudget) {
+  Model model;
+  std::vector<int32_t> tokens = Tokens(41);
+  std::vector<float> expected = model.Reference(tokens);
+  uint64_t floor = Floor(model, Options());
+  uint64_t last_misses = ~0ull;
+  for (uint64_t extra : {0, 1, 2, 3, 7, 11, 15, 19}) {
+    SessionOptions options = Options();
+    options.memory.budget = floor + extra * (kRecordBytes + 4096);
+    SessionStats stats;
+    EXPECT_EQ(LogitsOf(model, options, tokens, &stats), expected) << extra;
+    EXPECT_EQ(stats.bytes_read, stats.misses * kRecordBytes);
+    if (extra == 19) {
+      EXPECT_LE(stats.misses, uint64_t{kLayers * kExperts});  // all fit: each is read once
+    }
+    if (extra == 0 || extra == 19) {
+      EXPECT_LE(stats.misses, last_misses);
+      last_misses = stats.misses;
+    }
+  }
+}
+
+TEST(Session, SameBitsWhateverThreadsChunkAndReading) {
+  Model model;
+  std::vector<int32_t> tokens = Tokens(33);
+  std::vector<float> expected = model.Reference(tokens);
+  for (uint32_t threads : {1, 2, 3, 7}) {
+    for (uint32_t chunk : {1, 5, 32, 64}) {
+      for (IoMode io : {IoMode::kAuto, IoMode::kPread}) {
+        for (DirectMode direct : {DirectMode::kAuto, DirectMode::kOff}) {
+          for (const char *policy : {"lru", "lfu"}) {
+            SessionOptions options = Options(threads, chunk);
+            options.io = io;
+            options.direct = direct;
+            options.policy = policy;
+            options.memory.budget = Floor(model, options) + 3 * kRecordBytes;
+            EXPECT_EQ(LogitsOf(model, options, tokens), expected) << threads << " " << chunk << " " << policy;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Session, LastRowOnlyAndTokenByToken) {
+  Model model;
+  std::vector<int32_t> tokens = Tokens(23);
+  std::vector<float> expected = model.Reference(tokens);
+  SessionOptions options = Options(2, 5);
+  options.memory.all_logits = false;
+  Status status;
+  SessionPtr session = Make(model, options, &status);
+  ASSERT_TRUE(status.ok()) << status.what;
+  auto row = [&](size_t i) { return std::vector<float>(expected.begin() + i * kVocab, expected.begin() + (i + 1) * kVocab); };
+  auto last = [&] { return std::vector<float>(session->logits(), session->logits() + kVocab); };
+  EXPECT_EQ(session->Forward(tokens.data(), 17, Want::kAll).code, StatusCode::kUsage);
+  ASSERT_TRUE(session->Forward(tokens.data(), 17, Want::kLast).ok());
+  EXPECT_EQ(last(), row(16));
+  for (size_t i = 17; i < 23; ++i) {
+    ASSERT_TRUE(session->Forward(&tokens[i], 1, Want::kLast).ok());
+    EXPECT_EQ(last(), row(i));
+  }
+  session->Reset();
+  ASSERT_TRUE(session->Forward(tokens.data(), 4, Want::kNone).ok());
+  ASSERT_TRUE(session->Forward(&tokens[4], 1, Want::kLast).ok());
+  EXPECT_EQ(last(), row(4));
+}
+
+TEST(Session, RefusesWhatDoesNotFit) {
+  Model model;
+  Status status;
+  SessionOptions options = Options();
+  uint64_t floor = Floor(model, options);
+  options.memory.budget = floor - 1;
+  EXPECT_EQ(Make(model, options, &status), nullptr);
+  EXPECT_EQ(status.code, StatusCode::kBudget);
+  EXPECT_EQ(status.detail, floor);
+
+  SessionPtr session = Make(model, Options(), &status);
+  std::vector<int32_t> tokens = Tokens(65);
+  status = session->Forward(tokens.data(), 65, Want::kNone);
+  EXPECT_EQ(status.code, StatusCode::kUsage);
+  EXPECT_EQ(status.detail, 65u);
+  int32_t strange = kVocab;
+  EXPECT_EQ(session->Forward(&strange, 1, Want::kNone).code, StatusCode::kUsage);
+  strange = -1;
+  EXPECT_EQ(session->Forward(&strange, 1, Want::kNone).code, StatusCode::kUsage);
+  EXPECT_TRUE(session->Forward(tokens.data(), 64, Want::kNone).ok());
+}
+
+TEST(Session, RefusesAnUnknownPolicy) {
+  Model model;
+  Status status;
+  SessionOptions options = Options();
+  options.policy = "belady";
+  EXPECT_EQ(Make(model, options, &status), nullptr);
+  EXPECT_EQ(status.code, StatusCode::kUsage);
+}
+
+TEST(Session, RefusesAnExpertThatDoesNotExist) {
+  Model model;
+  static emoe_kernel_fn kernels[6];
+  std::copy(kKernels, kKernels + 6, kernels);
+  kernels[3] = [](const emoe_kernel_args *a, int64_t first, int64_t last) {
+    for (int64_t i = first * kTopK; i < last * kTopK; ++i) static_cast<int32_t *>(a->operand[1])[i] = -1;
+  };
+  SessionOptions options = Options();
+  options.kernels = kernels;
+  Status status;
+  SessionPtr session = Make(model, options, &status);
+  std::vector<int32_t> tokens = Tokens(3);
+  EXPECT_EQ(session->Forward(tokens.data(), 3, Want::kNone).code, StatusCode::kBadBundle);
+}
+
+TEST(Session, TellsWhatWasChosen) {
+  Model model;
+  SessionOptions options = Options(1, 2);
+  std::vector<uint64_t> seen;
+  options.trace = [](void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) {
+    EXPECT_EQ(top_k, uint32_t{kTopK});
+    EXPECT_NE(ids[0], ids[1]);
+    static_cast<std::vector<uint64_t> *>(user)->push_back(position * 10 + layer);
+  };
+  options.trace_user = &seen;
+  Status status;
+  SessionPtr session = Make(model, options, &status);
+  std::vector<int32_t> tokens = Tokens(3);
+  ASSERT_TRUE(session->Forward(tokens.data(), 3, Want::kNone).ok());
+  EXPECT_EQ(seen, (std::vector<uint64_t>{0, 10, 1, 11, 2, 12, 20, 21, 22}));
+}
+
+TEST(Session, StopsWhenAsked) {
+  Model model;
+  std::atomic<bool> stop{true};
+  SessionOptions options = Options();
+  options.stop = &stop;
+  Status status;
+  SessionPtr session = Make(model, options, &status);
+  std::vector<int32_t> tokens = Tokens(3);
+  EXPECT_FALSE(session->Forward(tokens.data(), 3, Want::kNone).ok());
+  stop = false;
+  session->Reset();
+  EXPECT_TRUE(session->Forward(tokens.data(), 3, Want::kNone).ok());
+}
+
+}  // namespace
+}  // namespace emoe::rt
