@@ -28,10 +28,11 @@ struct BundleContents {
 };
 
 // Writes to `path`.tmp.PID, preallocated (a full disk shows first), syncs, renames, syncs the folder. On any error,
-// nothing is left under `path` that was not there before, and the temporary file is removed.
+// or signal, nothing is left under `path` that was not there before, and the temporary file is removed. What the
+// runtime would refuse to open is an InternalError that says why. ResourceExhausted: no space.
 absl::Status writeBundle(BundleContents &contents, const std::string &path);
 
-// The same bytes in memory, for tests and calibration.
+// The same bytes in memory, for tests and calibration. A bundle without index.model holds the tokenizer alone.
 absl::StatusOr<std::vector<uint8_t>> writeBundleToMemory(BundleContents &contents);
 
 } // namespace emoe
