@@ -1,0 +1,123 @@
+// What raising knows about a value of the ONNX graph: its extents, and what it stands for in the model.
+#ifndef EMOE_COMPILER_RAISE_MEANING_H_
+#define EMOE_COMPILER_RAISE_MEANING_H_
+
+#include <map>
+#include <vector>
+
+#include "compiler/raise/extent.h"
+#include "compiler/raise/view.h"
+#include "mlir/IR/Value.h"
+
+namespace emoe {
+
+// In which order rows lie in a tensor: B = 1, S tokens, H heads, W width (of a head, where there are heads).
+enum class Form { SW, BSW, S1W, BSHW, BHSW, BHWS };
+
+enum class Kind {
+  Opaque,      // nothing is known but the extents
+  // Numbers that the graph computes with
+  Numbers,     // integers, each known as an expression: `numbers`
+  Reals,       // floats, each known: `reals`
+  Fill,        // every element is `scalar` (also booleans)
+  Iota,        // `base` + index along `axis`, the same along all other axes; integer or float
+  // Inputs
+  TokenIds,    // [1, S]
+  Weight,      // a tensor of the file: `view`
+  Past,        // cache input `index` of the function, [1, kv_heads, P, head_dim]
+  // Masks over [.., S, P + S]
+  Visible,     // boolean: the key's position is in (query's position - window, query's position]; window 0: no bound
+  Hidden,      // boolean: not Visible
+  VisibleOne,  // number: 1 where visible, 0 elsewhere
+  HiddenOne,   // number: 1 where hidden, 0 elsewhere
+  Bias,        // float: 0 where visible, so small elsewhere that its exponential vanishes
+  // Rows
+  Rows,        // `source` in `form` (with `heads`), times `scale`
+  Sigmoid,     // sigmoid of the rows `source`
+  Half,        // half `index` of each head of the rows
+  NegatedHalf, // minus the second half
+  RotatedHalf, // (-second half, first half)
+  Square, MeanSquare, RootMeanSquare, InverseRootMeanSquare, Normalised,  // steps of an rms norm of `source`; `epsilon`
+  // Rotary embedding
+  Angle,       // position * frequency i, i < frequencies / 1, along the last axis (`doubled`: twice)
+  AngleT,      // the same along the last axis but one
+  Cosine, Sine,          // of Angle (doubled), times `scale`
+  TimesCosine, RotatedTimesSine,  // rows * cosine; rotated half of rows * sine
+  // Attention
+  Cache,       // past and new rows of keys or values: `past` (-1: none), `source`; `transposed`; `repeat` per head, `scale`
+  Scores,      // query * key: `query`, `key`, `scale`; `masked`
+  Probabilities,
+  NotANumber,  // isnan(Probabilities)
+  // Router
+  ExpertScores,  // `route` so far: softmax or sigmoid of the logits
+  TopWeights,    // the chosen experts' weights [.., k]
+  TopSum,        // their sum (+ epsilon)
+  TopIds,        // the chosen experts [.., k]
+  // Experts, all tokens at once (batched) or the tokens of one expert (`expert` >= 0)
+  RepeatedRows,  // rows `source`, each k times in a row
+  ExpertWeight,  // stacked weights gathered by the chosen experts: `view` [E, ...]
+  ExpertRows,    // rows of `source` that go to `expert`
+  ExpertLinear,  // gate or up: `view` ([E,] outputs, inputs), applied to `source`
+  ExpertSigmoid,
+  ExpertActive,  // activation of `gate`
+  ExpertHidden,  // activation(gate) * up
+  ExpertOut,     // down of it
+  ExpertWeighted,  // times the routing weight
+  // Loop over experts
+  Choice,        // one-hot of TopIds: axes `axisExpert`, `axisSlot`, `axisToken`
+  ChoiceOf,      // of one expert: [slot, token] or [token, slot]
+  ChosenPairs,   // its non-zero indices [2, n]; `transposed`: [n, 2]
+  ChosenSlots, ChosenTokens,  // [n]
+  ChosenTokensTimesK, ChosenPairIndex,
+  ExpertTopWeight,  // routing weights of the expert's tokens
+  PartialSum,    // sum over the experts in `experts` of their weighted results, at the tokens' rows
+};
+
+// How experts are chosen and weighed, as far as the graph has said it.
+struct RouteMeaning {
+  mlir::Value logits;  // rows [S, E]
+  int64_t experts = 0, topK = 0;
+  ScoreFunction score = ScoreFunction::None;
+  bool softmaxAfter = false, renormalise = false;
+  double epsilon = 0, scale = 1;
+  std::optional<TensorView> selectionBias;
+  // The ids' producer: two uses of one choice are of the same op.
+  mlir::Operation *choice = nullptr;
+};
+
+// One expert's matrices: [outputs, inputs] each, or [E, outputs, inputs] for all of them.
+struct ExpertMeaning {
+  std::optional<TensorView> gate, up, down;
+  Activation activation = Activation::Silu;
+};
+
+struct Meaning {
+  Kind kind = Kind::Opaque;
+  Extents extents;
+  bool ranked = false;  // extents are known
+
+  llvm::SmallVector<Extent, 4> numbers;
+  std::vector<double> reals;
+  double scalar = 0, scale = 1, epsilon = 0;
+  double rounding = 0;  // relative rounding of the constants in `scale`, by the type that the file stores them in
+  Extent base;
+  int64_t axis = 0, index = 0, past = -1, repeat = 1, window = 0, heads = 1;
+  bool transposed = false, masked = false, doubled = false;
+  TensorView view;
+  mlir::Value source, query, key;
+  Form form = Form::BSW;
+  std::vector<float> frequencies;
+
+  RouteMeaning route;
+  ExpertMeaning expertWeights;
+  int64_t expert = -1;
+  int64_t axisExpert = 0, axisSlot = 0, axisToken = 0;
+  std::map<int64_t, ExpertMeaning> experts;
+
+  bool is(Kind other) const { return kind == other; }
+  Extent extent(int64_t axis) const { return extents[axis < 0 ? axis + static_cast<int64_t>(extents.size()) : axis]; }
+};
+
+} // namespace emoe
+
+#endif // EMOE_COMPILER_RAISE_MEANING_H_

@@ -1,0 +1,466 @@
+#include "compiler/raise/raise.h"
+
+#include <cmath>
+
+#include "compiler/raise/raiser.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassRegistry.h"
+
+using namespace mlir;
+
+namespace emoe {
+
+Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
+    : module(module), store(store), prover(prover), builder(module.getContext()) {
+  // Pattern sets: an op's handlers are tried in this order until one knows what its result means.
+  addShapeHandlers();
+  addDecoderHandlers();
+  addAttentionHandlers();
+  addExpertHandlers();
+  for (auto tensor : module.getOps<onnx::TensorOp>()) {
+    tensorOps[tensor.getSymName().str()] = tensor;
+  }
+}
+
+//===--- meanings --------------------------------------------------------------------------------------------------===//
+
+const Meaning &Raiser::of(Value value) {
+  static const Meaning unknown;
+  auto found = meanings.find(value);
+  return found == meanings.end() ? unknown : found->second;
+}
+
+Meaning Raiser::reshaped(Meaning meaning, Extents extents) {
+  meaning.extents = std::move(extents);
+  meaning.ranked = true;
+  return meaning;
+}
+
+std::optional<SmallVector<int64_t>> Raiser::integers(Value value) {
+  const Meaning &meaning = of(value);
+  if (!value || !meaning.is(Kind::Numbers)) {
+    return std::nullopt;
+  }
+  SmallVector<int64_t> result;
+  for (const Extent &number : meaning.numbers) {
+    if (!number.isConstant()) {
+      return std::nullopt;
+    }
+    result.push_back(number.constant());
+  }
+  return result;
+}
+
+std::optional<int64_t> Raiser::integer(Value value) {
+  auto all = integers(value);
+  return all && all->size() == 1 ? std::optional<int64_t>((*all)[0]) : std::nullopt;
+}
+
+std::optional<double> Raiser::scalar(Value value) {
+  const Meaning &meaning = of(value);
+  if (meaning.is(Kind::Reals) && meaning.reals.size() == 1) {
+    return meaning.reals[0];
+  }
+  if (meaning.is(Kind::Fill)) {
+    return meaning.scalar;
+  }
+  if (auto number = integer(value)) {
+    return *number;
+  }
+  return std::nullopt;
+}
+
+double Raiser::roundingOf(Value value) {
+  Type element = getElementTypeOrSelf(value.getType());
+  return element.isF16() ? 0x1p-11 : element.isBF16() ? 0x1p-8 : 0x1p-24;
+}
+
+int64_t Raiser::intAttr(Operation *op, StringRef name, int64_t byDefault) {
+  auto attr = op->getAttrOfType<IntegerAttr>(name);
+  return attr ? attr.getInt() : byDefault;
+}
+
+double Raiser::floatAttr(Operation *op, StringRef name, double byDefault) {
+  auto attr = op->getAttrOfType<FloatAttr>(name);
+  return attr ? attr.getValueAsDouble() : byDefault;
+}
+
+int64_t Raiser::axisAttr(Operation *op, int64_t byDefault, size_t rank) {
+  int64_t axis = intAttr(op, "axis", byDefault);
+  return axis < 0 ? axis + static_cast<int64_t>(rank) : axis;
+}
+
+std::optional<std::vector<float>> Raiser::readVector(const Meaning &meaning) {
+  if (meaning.is(Kind::Reals)) {
+    return std::vector<float>(meaning.reals.begin(), meaning.reals.end());
+  }
+  if (!meaning.is(Kind::Weight)) {
+    return std::nullopt;
+  }
+  int64_t count = meaning.view.elements();
+  std::optional<TensorView> row = meaning.view.reshaped({1, count});
+  SourceAttr source = row ? row->toSource() : SourceAttr();
+  std::vector<float> values(count);
+  if (!source || !store.read(source, count, 0, 1, values.data()).ok()) {
+    return std::nullopt;
+  }
+  return values;
+}
+
+//===--- emission --------------------------------------------------------------------------------------------------===//
+
+int64_t Raiser::rowWidth(const Meaning &rows) {
+  Extent width = rows.extent(rows.form == Form::BHWS ? -2 : -1);
+  bool perHead = rows.form == Form::BSHW || rows.form == Form::BHSW || rows.form == Form::BHWS;
+  return width.isConstant() ? width.constant() * (perHead ? rows.heads : 1) : -1;
+}
+
+Value Raiser::toRows(Value source) {
+  const Meaning &meaning = of(source);
+  auto type = RankedTensorType::get({ShapedType::kDynamic, rowWidth(meaning)}, builder.getF32Type());
+  // What was emitted is taken as it is.
+  if (auto from = source.getDefiningOp<onnx::FromRowsOp>(); from && from.getRows().getType() == type && !prover) {
+    return from.getRows();
+  }
+  return builder.create<onnx::ToRowsOp>(source.getLoc(), type, source);
+}
+
+bool Raiser::isPlainRows(const Meaning &meaning) const { return meaning.is(Kind::Rows) && meaning.scale == 1; }
+
+FlatSymbolRefAttr Raiser::weight(Location loc, const TensorView &matrix, std::string name) {
+  SourceAttr source = matrix.toSource();
+  if (!source) {
+    emitError(loc, "a weight starts inside a byte of its file; it cannot be addressed");
+    return {};
+  }
+  auto shape = DenseI64ArrayAttr::get(module.getContext(), matrix.extents);
+  Attribute key = ArrayAttr::get(module.getContext(), {source, shape});
+  std::string &known = weightNames[key];
+  if (known.empty()) {
+    known = name.empty() ? "w" + std::to_string(weightNames.size()) : name;
+    OpBuilder atModule(firstFunction);
+    atModule.create<WeightOp>(loc, known, shape, source, LayoutAttr(), Attribute());
+  }
+  return FlatSymbolRefAttr::get(module.getContext(), known);
+}
+
+LogicalResult Raiser::replace(Value original, Value rows, Form form, int64_t heads, StringRef pattern,
+                              ArrayRef<Value> inputs, Value pastKey, Value pastValue) {
+  Location loc = original.getLoc();
+  Meaning meaning;
+  meaning.kind = Kind::Rows;
+  meaning.form = form;
+  meaning.heads = heads;
+  meaning.extents = of(original).extents;
+  meaning.ranked = true;
+  int64_t width = cast<RankedTensorType>(rows.getType()).getDimSize(1);
+  constexpr int64_t any = ShapedType::kDynamic;
+  Type element = builder.getF32Type();
+  SmallVector<int64_t> shape = form == Form::SW     ? SmallVector<int64_t>{any, width}
+                               : form == Form::BHSW ? SmallVector<int64_t>{1, heads, any, width / heads}
+                                                    : SmallVector<int64_t>{1, any, width};
+  Value result = builder.create<onnx::FromRowsOp>(loc, RankedTensorType::get(shape, element), rows);
+  Meaning base = meaning;
+  if (form == Form::BSHW) {
+    base.form = Form::BSW;
+    base.extents = {1, meaning.extents[1], width};
+  }
+  base.source = meaning.source = result;
+  set(result, base);
+  if (form == Form::BSHW) {
+    auto target = DenseIntElementsAttr::get(RankedTensorType::get({4}, builder.getI64Type()),
+                                            ArrayRef<int64_t>{1, -1, heads, width / heads});
+    Value shapeValue = builder.create<onnx::ConstantOp>(loc, target.getType(), target);
+    OperationState state(loc, onnx::ReshapeOp::getOperationName());
+    state.addOperands({result, shapeValue});
+    state.addTypes(RankedTensorType::get({1, any, heads, width / heads}, element));
+    result = builder.create(state)->getResult(0);
+    set(result, meaning);
+  }
+  if (prover) {
+    Claim claim;
+    claim.pattern = pattern;
+    claim.inputs.assign(inputs.begin(), inputs.end());
+    claim.outputs = {original};
+    claim.replacements = {result};
+    claim.pastKey = pastKey;
+    claim.pastValue = pastValue;
+    if (failed(prover->prove(claim))) {
+      return failure();
+    }
+  }
+  original.replaceAllUsesWith(result);
+  meanings[original] = meanings[result];
+  return success();
+}
+
+//===--- the walk --------------------------------------------------------------------------------------------------===//
+
+// What the function's inputs are is their names' and types' business: they are the interface, not the graph.
+LogicalResult Raiser::describeInputs(func::FuncOp main) {
+  for (auto [index, argument] : llvm::enumerate(main.getArguments())) {
+    auto name = main.getArgAttrOfType<StringAttr>(index, "onnx.name");
+    auto type = dyn_cast<RankedTensorType>(argument.getType());
+    if (!name || !type) {
+      return main.emitError("input ") << index << " has no name or no rank; export the model with named, ranked inputs";
+    }
+    Meaning meaning;
+    meaning.ranked = true;
+    bool isInteger = type.getElementType().isInteger();
+    if (isInteger && type.getRank() == 2) {
+      bool isMask = name.getValue().contains("mask");
+      meaning.extents = {1, isMask ? pastLength + tokens : tokens};
+      if (isMask) {
+        meaning.kind = Kind::Fill;  // one sequence without padding
+        meaning.scalar = 1;
+      } else if (name.getValue().contains("position")) {
+        meaning.kind = Kind::Iota;
+        meaning.axis = 1;
+        meaning.base = pastLength;
+      } else {
+        meaning.kind = Kind::TokenIds;
+      }
+    } else if (!isInteger && type.getRank() == 4 && !type.isDynamicDim(1) && !type.isDynamicDim(3)) {
+      meaning.kind = Kind::Past;
+      meaning.index = pasts.size();
+      meaning.extents = {1, type.getDimSize(1), pastLength, type.getDimSize(3)};
+      pasts.push_back(argument);
+    } else {
+      return main.emitError("the input \"")
+             << name.getValue() << "\" of type " << type
+             << " is not one that a decoder has (token ids, position ids, attention mask, keys and values "
+                "[batch, heads, past, head size]); export the model as a decoder with or without past";
+    }
+    set(argument, meaning);
+  }
+  return success();
+}
+
+// The op's operands said nothing that a handler understood, yet its result is needed.
+LogicalResult Raiser::reportOpaque(Operation *op) {
+  return op->emitError() << "the op " << op->getName().getStringRef()
+                         << " is not part of a pattern that is recognised; its result is needed by the model. If this "
+                            "is a mixture-of-experts decoder, please report the exporter and its version";
+}
+
+LogicalResult Raiser::finish(func::FuncOp main) {
+  auto ret = cast<func::ReturnOp>(main.getBody().front().getTerminator());
+  Value logits;
+  for (auto [index, value] : llvm::enumerate(ret.getOperands())) {
+    const Meaning &meaning = of(value);
+    if (meaning.is(Kind::Cache) && meaning.past >= 0) {
+      continue;
+    }
+    if (!isPlainRows(meaning) || !(meaning.form == Form::BSW || meaning.form == Form::SW) || logits) {
+      Operation *producer = value.getDefiningOp();
+      return producer && !isPlainRows(meaning) ? reportOpaque(producer)
+                                               : main.emitError("output ")
+                                                     << index << " is neither the logits nor a cache of keys or values";
+    }
+    logits = meaning.source;
+  }
+  if (!logits) {
+    return main.emitError("no output is the logits");
+  }
+  if (attentionLayers == 0) {
+    return main.emitError("no attention was found: this is not a decoder that can be compiled");
+  }
+  builder.setInsertionPoint(ret);
+  int64_t vocabulary = rowWidth(of(logits));
+  Value rows = toRows(logits);
+  builder.create<func::ReturnOp>(ret.getLoc(), rows);
+  ret.erase();
+  // Ops that nothing needs any more go, last first; bridges between emitted ops cancel.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(main.getBody().front()))) {
+      if (auto bridge = dyn_cast<onnx::ToRowsOp>(op)) {
+        if (auto from = bridge.getInput().getDefiningOp<onnx::FromRowsOp>();
+            from && from.getRows().getType() == bridge.getRows().getType()) {
+          bridge.getRows().replaceAllUsesWith(from.getRows());
+        }
+      }
+      if (!op.hasTrait<OpTrait::IsTerminator>() && op.use_empty() && !isa<AttentionOp>(op)) {
+        op.erase();
+        changed = true;
+      }
+    }
+  }
+  for (Operation &op : main.getBody().front()) {
+    if (isa<onnx::OnnxDialect>(op.getDialect())) {
+      return reportOpaque(&op);
+    }
+  }
+  for (size_t index = main.getNumArguments() - 1; index-- > 0;) {
+    if (!main.getArgument(index).use_empty()) {
+      return main.emitError("input ") << index << " is still needed after raising";
+    }
+    main.eraseArgument(index);
+  }
+  main.setType(builder.getFunctionType(main.getArgumentTypes(), {rows.getType()}));
+  main.removeResAttrsAttr();
+  main.removeArgAttrsAttr();
+  for (auto tensor : llvm::make_early_inc_range(module.getOps<onnx::TensorOp>())) {
+    tensor.erase();
+  }
+  nameWeights(main);
+  int64_t hidden = 0;
+  main.walk([&](EmbeddingOp op) { hidden = cast<RankedTensorType>(op.getResult().getType()).getDimSize(1); });
+  module->setAttr("emoe.model",
+                  builder.getDictionaryAttr({builder.getNamedAttr("vocab", builder.getI64IntegerAttr(vocabulary)),
+                                             builder.getNamedAttr("hidden", builder.getI64IntegerAttr(hidden)),
+                                             builder.getNamedAttr("layers", builder.getI64IntegerAttr(attentionLayers))}));
+  return success();
+}
+
+// Names that say what a weight is for, the same for every export of a model: by the part that uses it.
+void Raiser::nameWeights(func::FuncOp main) {
+  llvm::StringMap<std::string> names;
+  llvm::DenseMap<Value, std::string> linearRole;
+  int64_t layer = -1, norms = 0, others = 0;
+  auto name = [&](StringRef old, const std::string &given) { names.try_emplace(old, given); };
+  auto inLayer = [&](const std::string &part) { return "layer" + std::to_string(layer) + "." + part; };
+  // The linear op behind a query, key or value, through norms and rotary embeddings.
+  auto nameProjection = [&](Value value, const std::string &part) {
+    while (Operation *producer = value.getDefiningOp()) {
+      if (auto linear = dyn_cast<LinearOp>(producer)) {
+        name(linear.getWeight(), inLayer(part + "_proj"));
+        if (linear.getBias()) {
+          name(*linear.getBias(), inLayer(part + "_bias"));
+        }
+        return;
+      }
+      if (auto norm = dyn_cast<NormOp>(producer)) {
+        name(norm.getWeight(), inLayer(part + "_norm"));
+        value = norm.getInput();
+      } else if (auto rotary = dyn_cast<RotaryOp>(producer)) {
+        value = rotary.getInput();
+      } else {
+        return;
+      }
+    }
+  };
+  main.walk([&](AttentionOp op) {
+    layer = op.getLayer();
+    nameProjection(op.getQuery(), "q");
+    nameProjection(op.getKey(), "k");
+    nameProjection(op.getValue(), "v");
+  });
+  layer = 0;
+  bool attended = false;
+  Value last = cast<func::ReturnOp>(main.getBody().front().getTerminator()).getOperand(0);
+  for (Operation &op : main.getBody().front()) {
+    if (auto attention = dyn_cast<AttentionOp>(op)) {
+      layer = attention.getLayer();
+      attended = true;
+    } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
+      name(embedding.getWeight(), "embed");
+    } else if (auto norm = dyn_cast<NormOp>(op)) {
+      if (names.count(norm.getWeight())) {
+        continue;
+      }
+      bool isLast = llvm::any_of(norm->getUsers(), [&](Operation *user) { return user->getResult(0) == last; });
+      if (isLast) {
+        name(norm.getWeight(), "norm");
+      } else {
+        // The norm before a layer's attention stands before the attention op.
+        bool beforeAttention = !attended || llvm::any_of(norm->getUsers(), [&](Operation *user) {
+          auto linear = dyn_cast<LinearOp>(user);
+          return linear && StringRef(names.lookup(linear.getWeight())).ends_with("q_proj");
+        });
+        int64_t own = beforeAttention && attended ? layer + 1 : layer;
+        name(norm.getWeight(), "layer" + std::to_string(own) + (beforeAttention ? ".attention_norm" : ".experts_norm"));
+      }
+      ++norms;
+    } else if (auto linear = dyn_cast<LinearOp>(op)) {
+      bool routes = llvm::any_of(linear->getUsers(), [](Operation *user) { return isa<RouteOp>(user); });
+      bool afterAttention = isa_and_nonnull<AttentionOp>(linear.getInput().getDefiningOp());
+      std::string part = linear.getResult() == last ? "lm_head"
+                         : routes                   ? inLayer("router")
+                         : afterAttention           ? inLayer("o_proj")
+                                                    : inLayer("linear" + std::to_string(others));
+      others += names.try_emplace(linear.getWeight(), part).second && !routes && !afterAttention;
+      if (linear.getBias()) {
+        name(*linear.getBias(), part + "_bias");
+      }
+    }
+  }
+  // Two weights never get one name.
+  llvm::StringMap<int> used;
+  for (auto weight : module.getOps<WeightOp>()) {
+    auto found = names.find(weight.getSymName());
+    std::string wanted = found == names.end() ? weight.getSymName().str() : found->second;
+    if (int copies = used[wanted]++) {
+      wanted += "_" + std::to_string(copies);
+    }
+    names[weight.getSymName()] = wanted;
+    weight.setSymName(wanted);
+  }
+  AttrTypeReplacer replacer;
+  replacer.addReplacement([&](FlatSymbolRefAttr symbol) -> std::optional<Attribute> {
+    auto found = names.find(symbol.getValue());
+    return found == names.end() ? std::optional<Attribute>()
+                                : FlatSymbolRefAttr::get(module.getContext(), found->second);
+  });
+  main.walk([&](Operation *op) { replacer.replaceElementsIn(op); });
+}
+
+LogicalResult Raiser::run() {
+  auto main = module.lookupSymbol<func::FuncOp>("main");
+  if (!main || main.isExternal() || !main.getBody().hasOneBlock()) {
+    return module.emitError("raise needs a function @main with one block");
+  }
+  firstFunction = main;
+  if (failed(describeInputs(main))) {
+    return failure();
+  }
+  ids = main.getBody().front().addArgument(RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type()),
+                                           main.getLoc());
+  main.setType(builder.getFunctionType(main.getBody().front().getArgumentTypes(), main.getResultTypes()));
+  for (Operation &op : llvm::make_early_inc_range(main.getBody().front())) {
+    if (op.hasTrait<OpTrait::IsTerminator>() || !isa<onnx::OnnxDialect>(op.getDialect())) {
+      continue;
+    }
+    builder.setInsertionPointAfter(&op);
+    auto entry = handlers.find(op.getName().stripDialect());
+    if (entry == handlers.end()) {
+      continue;
+    }
+    for (Handler handler : entry->second) {
+      if (failed((this->*handler)(&op))) {
+        return failure();
+      }
+      if (known(&op)) {
+        break;
+      }
+    }
+  }
+  return finish(main);
+}
+
+LogicalResult raiseModel(ModuleOp module, const WeightStore &store, Prover *prover) {
+  return Raiser(module, store, prover).run();
+}
+
+namespace {
+
+class RaisePass : public PassWrapper<RaisePass, OperationPass<ModuleOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(RaisePass)
+  StringRef getArgument() const override { return "raise"; }
+  StringRef getDescription() const override {
+    return "Recover the model from an ONNX graph: norms, rotary embeddings, attention, routers, experts";
+  }
+  void runOnOperation() override {
+    WeightStore empty;
+    if (failed(raiseModel(getOperation(), empty, nullptr))) {
+      signalPassFailure();
+    }
+  }
+};
+
+} // namespace
+
+void registerRaisePasses() { PassRegistration<RaisePass>(); }
+
+} // namespace emoe

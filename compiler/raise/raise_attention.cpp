@@ -1,0 +1,397 @@
+// Rotary embedding and cached attention.
+#include <cmath>
+
+#include "compiler/raise/raiser.h"
+
+using namespace mlir;
+
+namespace emoe {
+
+void Raiser::addAttentionHandlers() {
+  for (const char *op : {"Mul", "MatMul"}) {
+    add(op, &Raiser::angle);
+  }
+  for (const char *op : {"Cos", "Sin"}) {
+    add(op, &Raiser::trigonometry);
+  }
+  add("Slice", &Raiser::sliceHalf);
+  add("Neg", &Raiser::negate);
+  add("Concat", &Raiser::concatHeads);
+  add("Mul", &Raiser::rotaryMul);
+  add("Add", &Raiser::rotaryAdd);
+  for (const char *op : {"Mul", "Div"}) {
+    add(op, &Raiser::scale);
+  }
+  for (const char *op : {"And", "Not", "Mul"}) {
+    add(op, &Raiser::mask);
+  }
+  for (const char *op : {"ReduceSum", "Less"}) {
+    add(op, &Raiser::maskCount);
+  }
+  add("Add", &Raiser::maskAdd);
+  add("MatMul", &Raiser::scores);
+  add("Softmax", &Raiser::probabilities);
+  add("IsNaN", &Raiser::isNan);
+  add("MatMul", &Raiser::attend);
+}
+
+//===--- rotary embedding ------------------------------------------------------------------------------------------===//
+
+// position * frequency, as a product [1, S, 1] * [n] or as a matrix product [1, n, 1] x [1, 1, S].
+LogicalResult Raiser::angle(Operation *op) {
+  for (int side : {0, 1}) {
+    const Meaning frequencies = of(op->getOperand(side)), positions = of(op->getOperand(1 - side));
+    if (!positions.is(Kind::Iota) || !frequencies.ranked || !positions.ranked) {
+      continue;
+    }
+    // Positions of the tokens themselves: they start behind the past.
+    if (positions.base != (pasts.empty() ? Extent(0) : pastLength) && positions.base != pastLength) {
+      continue;
+    }
+    auto values = readVector(frequencies);
+    if (!values || values->empty()) {
+      continue;
+    }
+    Meaning meaning;
+    meaning.frequencies = *values;
+    Extent count = values->size();
+    if (op->getName().stripDialect() == "Mul") {
+      Extents extents = broadcast(frequencies.extents, positions.extents);
+      if (frequencies.extent(-1) != count || positions.extent(-1) != Extent(1) || extents.back() != count) {
+        continue;
+      }
+      meaning.kind = Kind::Angle;
+      set(op->getResult(0), reshaped(meaning, extents));
+      return success();
+    }
+    int64_t rank = frequencies.extents.size();
+    if (rank < 2 || side != 0 || frequencies.extent(-2) != count || positions.extent(-2) != Extent(1)) {
+      continue;
+    }
+    meaning.kind = Kind::AngleT;
+    Extents extents = frequencies.extents;
+    extents.back() = positions.extent(-1);
+    set(op->getResult(0), reshaped(meaning, extents));
+    return success();
+  }
+  return success();
+}
+
+LogicalResult Raiser::trigonometry(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  if (input.is(Kind::Angle)) {
+    Meaning meaning = input;
+    meaning.kind = op->getName().stripDialect() == "Cos" ? Kind::Cosine : Kind::Sine;
+    set(op->getResult(0), meaning);
+  }
+  return success();
+}
+
+LogicalResult Raiser::sliceHalf(Operation *op) {
+  auto slice = cast<onnx::SliceOp>(op);
+  const Meaning input = of(slice.getData());
+  auto start = integer(slice.getStarts()), end = integer(slice.getEnds());
+  auto axis = slice.getAxes() ? integer(slice.getAxes()) : std::optional<int64_t>(0);
+  bool unit = !slice.getSteps() || integer(slice.getSteps()) == 1;
+  int64_t rank = input.extents.size();
+  if (!isPlainRows(input) || (input.form != Form::BHSW && input.form != Form::BSHW) || !start || !end || !axis ||
+      !unit || (*axis != -1 && *axis != rank - 1) || !input.extent(-1).isConstant()) {
+    return success();
+  }
+  int64_t width = input.extent(-1).constant(), half = width / 2;
+  int64_t from = *start < 0 ? *start + width : *start, to = *end < 0 ? *end + width : std::min(*end, width);
+  if (width % 2 != 0 || !((from == 0 && to == half) || (from == half && to == width))) {
+    return success();
+  }
+  Meaning meaning = input;
+  meaning.kind = Kind::Half;
+  meaning.index = from == 0 ? 0 : 1;
+  meaning.extents.back() = half;
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+LogicalResult Raiser::negate(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  if (input.is(Kind::Half) && input.index == 1) {
+    Meaning meaning = input;
+    meaning.kind = Kind::NegatedHalf;
+    set(op->getResult(0), meaning);
+  }
+  return success();
+}
+
+// Concatenations of heads: doubled angles, rotated halves, past and new keys or values.
+LogicalResult Raiser::concatHeads(Operation *op) {
+  if (op->getNumOperands() != 2) {
+    return success();
+  }
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  if (!a.ranked) {
+    return success();
+  }
+  int64_t rank = a.extents.size(), axis = axisAttr(op, 0, rank);
+  if (a.is(Kind::Angle) && op->getOperand(0) == op->getOperand(1) && axis == rank - 1 && !a.doubled) {
+    Meaning meaning = a;
+    meaning.doubled = true;
+    meaning.extents.back() = a.extents.back() * 2;
+    set(op->getResult(0), meaning);
+  } else if (a.is(Kind::NegatedHalf) && b.is(Kind::Half) && b.index == 0 && a.source == b.source &&
+             a.form == b.form && axis == rank - 1) {
+    Meaning meaning = a;
+    meaning.kind = Kind::RotatedHalf;
+    meaning.extents.back() = a.extents.back() * 2;
+    set(op->getResult(0), meaning);
+  } else if (a.is(Kind::Past) && isPlainRows(b) && b.form == Form::BHSW && axis == 2 &&
+             a.extents[1] == b.extents[1] && a.extents[3] == b.extents[3]) {
+    Meaning meaning = *asCache(b);
+    meaning.past = a.index;
+    meaning.extents[2] = pastLength + tokens;
+    set(op->getResult(0), meaning);
+  }
+  return success();
+}
+
+LogicalResult Raiser::rotaryMul(Operation *op) {
+  for (int side : {0, 1}) {
+    const Meaning x = of(op->getOperand(side)), wave = of(op->getOperand(1 - side));
+    // A constant factor on cosines and sines (attention scaling of extended contexts).
+    if (wave.is(Kind::Cosine) || wave.is(Kind::Sine)) {
+      if (auto factor = scalar(op->getOperand(side)); factor && x.is(Kind::Reals)) {
+        Meaning meaning = wave;
+        meaning.scale *= *factor;
+        set(op->getResult(0), meaning);
+        return success();
+      }
+    }
+    bool cosine = wave.is(Kind::Cosine) && isPlainRows(x), sine = wave.is(Kind::Sine) && x.is(Kind::RotatedHalf);
+    if ((!cosine && !sine) || !wave.doubled || wave.extent(-1) != x.extent(-1) ||
+        (x.form != Form::BHSW && x.form != Form::BSHW)) {
+      continue;
+    }
+    // The wave must run along the tokens' axis of x and be the same for all heads.
+    int64_t tokenAxis = x.form == Form::BHSW ? -2 : -3;
+    int64_t waveRank = wave.extents.size();
+    bool along = waveRank >= -tokenAxis && wave.extent(tokenAxis) == tokens;
+    if (!along || broadcast(wave.extents, x.extents) != x.extents) {
+      continue;
+    }
+    Meaning meaning = x;
+    meaning.kind = cosine ? Kind::TimesCosine : Kind::RotatedTimesSine;
+    meaning.frequencies = wave.frequencies;
+    meaning.scale = wave.scale;
+    set(op->getResult(0), meaning);
+    return success();
+  }
+  return success();
+}
+
+LogicalResult Raiser::rotaryAdd(Operation *op) {
+  for (int side : {0, 1}) {
+    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
+    if (!a.is(Kind::TimesCosine) || !b.is(Kind::RotatedTimesSine) || a.source != b.source || a.form != b.form ||
+        a.frequencies != b.frequencies || a.scale != b.scale) {
+      continue;
+    }
+    Meaning result = a;
+    result.kind = Kind::Rows;
+    result.scale = 1;
+    set(op->getResult(0), result);
+    Value rows = toRows(a.source);
+    Value rotated = builder.create<RotaryOp>(op->getLoc(), rows.getType(), rows, builder.getI64IntegerAttr(a.heads),
+                                             RotaryStyleAttr::get(builder.getContext(), RotaryStyle::Half),
+                                             builder.getDenseF32ArrayAttr(a.frequencies),
+                                             builder.getF32FloatAttr(a.scale));
+    return replace(op->getResult(0), rotated, a.form, a.heads, "rotary embedding", {a.source});
+  }
+  return success();
+}
+
+//===--- masks -----------------------------------------------------------------------------------------------------===//
+
+LogicalResult Raiser::mask(Operation *op) {
+  StringRef name = op->getName().stripDialect();
+  if (name == "Not") {
+    Meaning meaning = of(op->getOperand(0));
+    if (meaning.is(Kind::Visible) || meaning.is(Kind::Hidden)) {
+      meaning.kind = meaning.is(Kind::Visible) ? Kind::Hidden : Kind::Visible;
+      set(op->getResult(0), meaning);
+    }
+    return success();
+  }
+  for (int side : {0, 1}) {
+    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
+    if (!a.ranked || !b.ranked) {
+      return success();
+    }
+    Extents extents = broadcast(a.extents, b.extents);
+    if (name == "Mul") {
+      auto factor = scalar(op->getOperand(1 - side));
+      if (a.is(Kind::HiddenOne) && factor && *factor <= -1e4) {
+        Meaning meaning = a;
+        meaning.kind = Kind::Bias;
+        set(op->getResult(0), reshaped(meaning, extents));
+      }
+    } else if (b.is(Kind::Fill) && b.scalar != 0) {
+      set(op->getResult(0), reshaped(a, extents));
+    } else if (a.is(Kind::Visible) && b.is(Kind::Visible) && a.index == 0) {
+      // A causal mask and one half of a sliding window.
+      Meaning meaning = a;
+      meaning.window = std::max(a.window, b.window);
+      set(op->getResult(0), reshaped(meaning, extents));
+    }
+    if (known(op)) {
+      return success();
+    }
+  }
+  return success();
+}
+
+// "Does this row see nothing?" A row always sees itself, so the answer is no.
+LogicalResult Raiser::maskCount(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  if (!input.is(Kind::VisibleOne) || input.index != 0) {
+    return success();
+  }
+  if (op->getName().stripDialect() == "ReduceSum") {
+    auto axis = op->getNumOperands() > 1 ? integer(op->getOperand(1)) : std::nullopt;
+    int64_t rank = input.extents.size();
+    if (axis && (*axis == -1 || *axis == rank - 1) && intAttr(op, "keepdims", 1)) {
+      Meaning meaning = input;
+      meaning.masked = true;  // counted
+      meaning.extents.back() = 1;
+      set(op->getResult(0), meaning);
+    }
+  } else if (auto limit = scalar(op->getOperand(1)); input.masked && limit && *limit <= 1) {
+    Meaning never;
+    never.kind = Kind::Fill;
+    set(op->getResult(0), reshaped(never, input.extents));
+  }
+  return success();
+}
+
+LogicalResult Raiser::maskAdd(Operation *op) {
+  for (int side : {0, 1}) {
+    const Meaning scores_ = of(op->getOperand(side)), bias = of(op->getOperand(1 - side));
+    if (scores_.is(Kind::Scores) && bias.is(Kind::Bias) && bias.index == 0 && !scores_.masked &&
+        broadcast(scores_.extents, bias.extents) == scores_.extents) {
+      Meaning meaning = scores_;
+      meaning.masked = true;
+      meaning.window = bias.window;
+      set(op->getResult(0), meaning);
+    }
+  }
+  return success();
+}
+
+//===--- attention -------------------------------------------------------------------------------------------------===//
+
+// Rows of heads as keys or values without a past.
+std::optional<Meaning> Raiser::asCache(const Meaning &meaning) {
+  if (meaning.is(Kind::Cache)) {
+    return meaning;
+  }
+  if (!meaning.is(Kind::Rows) || (meaning.form != Form::BHSW && meaning.form != Form::BHWS)) {
+    return std::nullopt;
+  }
+  Meaning cache = meaning;
+  cache.kind = Kind::Cache;
+  cache.transposed = meaning.form == Form::BHWS;
+  return cache;
+}
+
+// Factors on queries, keys or scores.
+LogicalResult Raiser::scale(Operation *op) {
+  bool divides = op->getName().stripDialect() == "Div";
+  for (int side : {0, 1}) {
+    const Meaning input = of(op->getOperand(side));
+    Value other = op->getOperand(1 - side);
+    auto factor = scalar(other);
+    bool heads = input.is(Kind::Rows) && (input.form == Form::BHSW || input.form == Form::BHWS);
+    if (!factor || *factor == 0 || (divides && side == 1) || !(heads || input.is(Kind::Cache) || input.is(Kind::Scores)) ||
+        !of(other).ranked || broadcast(input.extents, of(other).extents) != input.extents) {
+      continue;
+    }
+    Meaning meaning = input;
+    meaning.scale *= divides ? 1 / *factor : *factor;
+    meaning.rounding += roundingOf(other);
+    set(op->getResult(0), meaning);
+    return success();
+  }
+  return success();
+}
+
+LogicalResult Raiser::scores(Operation *op) {
+  const Meaning query = of(op->getOperand(0));
+  std::optional<Meaning> key = asCache(of(op->getOperand(1)));
+  if (!query.is(Kind::Rows) || query.form != Form::BHSW || !key || !key->transposed || key->extents.size() != 4 ||
+      query.extents[1] != key->extents[1] || query.extents[3] != key->extents[2]) {
+    return success();
+  }
+  Meaning meaning;
+  meaning.kind = Kind::Scores;
+  meaning.query = op->getOperand(0);
+  meaning.key = op->getOperand(1);
+  meaning.scale = query.scale * key->scale;
+  meaning.rounding = query.rounding + key->rounding;
+  set(op->getResult(0), reshaped(meaning, {1, query.extents[1], query.extents[2], key->extents[3]}));
+  return success();
+}
+
+LogicalResult Raiser::probabilities(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  int64_t rank = input.extents.size();
+  if (input.is(Kind::Scores) && input.masked && axisAttr(op, -1, rank) == rank - 1) {
+    Meaning meaning = input;
+    meaning.kind = Kind::Probabilities;
+    set(op->getResult(0), meaning);
+  }
+  return success();
+}
+
+LogicalResult Raiser::isNan(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  if (input.is(Kind::Probabilities)) {
+    Meaning meaning;
+    meaning.kind = Kind::NotANumber;
+    set(op->getResult(0), reshaped(meaning, input.extents));
+  }
+  return success();
+}
+
+LogicalResult Raiser::attend(Operation *op) {
+  const Meaning weights = of(op->getOperand(0));
+  std::optional<Meaning> value = asCache(of(op->getOperand(1)));
+  if (!weights.is(Kind::Probabilities) || !value) {
+    return success();
+  }
+  const Meaning query = of(weights.query), key = *asCache(of(weights.key));
+  if (value->transposed || value->extents.size() != 4 || value->scale != 1 || key.repeat != value->repeat ||
+      value->extents[1] != query.extents[1] || (key.past < 0) != (value->past < 0) ||
+      !query.extents[3].isConstant() || value->extents[3] != query.extents[3]) {
+    return op->emitError() << "attention whose queries, keys and values do not fit each other is not supported";
+  }
+  int64_t headDim = query.extents[3].constant();
+  // Scales that the file could only round are meant exactly.
+  double scale = weights.scale, exact = 1 / std::sqrt(static_cast<double>(headDim));
+  if (std::abs(scale - exact) <= 2 * weights.rounding * exact && scale != exact) {
+    if (weights.rounding > 0x1p-20) {
+      op->emitRemark() << "attention scale " << scale << " is taken as head_dim^-1/2 = " << exact
+                       << ", which the file's type can only round";
+    }
+    scale = exact;
+  }
+  set(op->getResult(0), reshaped(query, query.extents));
+  Value q = toRows(query.source), k = toRows(key.source), v = toRows(value->source);
+  auto result = builder.create<AttentionOp>(
+      op->getLoc(), q.getType(), q, k, v, builder.getI64IntegerAttr(attentionLayers),
+      builder.getI64IntegerAttr(query.heads), builder.getI64IntegerAttr(key.heads), builder.getI64IntegerAttr(headDim),
+      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(weights.window), builder.getF32FloatAttr(0),
+      FlatSymbolRefAttr());
+  ++attentionLayers;
+  return replace(op->getResult(0), result, Form::BHSW, query.heads, "attention",
+                 {query.source, key.source, value->source}, key.past < 0 ? Value() : pasts[key.past],
+                 value->past < 0 ? Value() : pasts[value->past]);
+}
+
+} // namespace emoe

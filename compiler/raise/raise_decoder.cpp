@@ -1,0 +1,266 @@
+// The parts of a decoder that work on single rows: embedding, norms, linear layers, activations, residual sums.
+#include <cmath>
+
+#include "compiler/raise/raiser.h"
+
+using namespace mlir;
+
+namespace emoe {
+
+void Raiser::addDecoderHandlers() {
+  add("Gather", &Raiser::embedding);
+  add("Pow", &Raiser::power);
+  add("ReduceMean", &Raiser::reduceMean);
+  add("Sqrt", &Raiser::squareRoot);
+  add("Reciprocal", &Raiser::reciprocal);
+  add("Add", &Raiser::normAdd);
+  add("Mul", &Raiser::normMul);
+  add("Div", &Raiser::normDiv);
+  add("MatMul", &Raiser::linear);
+  add("Gemm", &Raiser::gemm);
+  add("Add", &Raiser::addRows);
+  add("Mul", &Raiser::mulRows);
+  add("Sigmoid", &Raiser::sigmoid);
+}
+
+LogicalResult Raiser::embedding(Operation *op) {
+  const Meaning table = of(op->getOperand(0)), tokens_ = of(op->getOperand(1));
+  if (!table.is(Kind::Weight) || !tokens_.is(Kind::TokenIds) || table.extents.size() != 2 ||
+      axisAttr(op, 0, 2) != 0) {
+    return success();
+  }
+  FlatSymbolRefAttr symbol = weight(op->getLoc(), table.view);
+  if (!symbol) {
+    return failure();
+  }
+  int64_t width = table.view.extents[1];
+  Value rows = builder.create<EmbeddingOp>(
+      op->getLoc(), RankedTensorType::get({ShapedType::kDynamic, width}, builder.getF32Type()), ids, symbol,
+      builder.getF32FloatAttr(1));
+  Meaning meaning;
+  meaning.kind = Kind::Rows;
+  set(op->getResult(0), reshaped(meaning, {1, tokens, width}));
+  // Nothing to prove: Gather along the first axis is what emoe.embedding says, and `ids` stands for the input itself.
+  Prover *held = std::exchange(prover, nullptr);
+  LogicalResult result = replace(op->getResult(0), rows, Form::BSW, 1, "embedding", {});
+  prover = held;
+  return result;
+}
+
+//===--- rms norm: x / sqrt(mean(x^2) + epsilon) * w, written out ---------------------------------------------------===//
+
+static Meaning normStep(const Meaning &from, Kind kind) {
+  Meaning meaning = from;
+  meaning.kind = kind;
+  return meaning;
+}
+
+LogicalResult Raiser::power(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  if (isPlainRows(input) && scalar(op->getOperand(1)) == 2.0) {
+    set(op->getResult(0), normStep(input, Kind::Square));
+  }
+  return success();
+}
+
+LogicalResult Raiser::reduceMean(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  if (!input.is(Kind::Square) || op->getNumOperands() < 2 || intAttr(op, "keepdims", 1) != 1) {
+    return success();
+  }
+  int64_t rank = input.extents.size();
+  auto axis = integer(op->getOperand(1));
+  if (!axis || (*axis != -1 && *axis != rank - 1)) {
+    return success();
+  }
+  Extents extents = input.extents;
+  extents.back() = 1;
+  set(op->getResult(0), reshaped(normStep(input, Kind::MeanSquare), extents));
+  return success();
+}
+
+LogicalResult Raiser::normAdd(Operation *op) {
+  for (int side : {0, 1}) {
+    const Meaning input = of(op->getOperand(side));
+    auto epsilon = scalar(op->getOperand(1 - side));
+    if (input.is(Kind::MeanSquare) && epsilon && input.epsilon == 0) {
+      Meaning meaning = input;
+      meaning.epsilon = *epsilon;
+      set(op->getResult(0), meaning);
+    }
+  }
+  return success();
+}
+
+LogicalResult Raiser::squareRoot(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  if (input.is(Kind::MeanSquare)) {
+    set(op->getResult(0), normStep(input, Kind::RootMeanSquare));
+  }
+  return success();
+}
+
+LogicalResult Raiser::reciprocal(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  if (input.is(Kind::RootMeanSquare)) {
+    set(op->getResult(0), normStep(input, Kind::InverseRootMeanSquare));
+  }
+  return success();
+}
+
+LogicalResult Raiser::normDiv(Operation *op) {
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  if (isPlainRows(a) && b.is(Kind::RootMeanSquare) && a.source == b.source && a.form == b.form) {
+    Meaning meaning = normStep(a, Kind::Normalised);
+    meaning.epsilon = b.epsilon;
+    set(op->getResult(0), meaning);
+  } else if (b.is(Kind::RootMeanSquare) && scalar(op->getOperand(0)) == 1.0) {
+    set(op->getResult(0), normStep(b, Kind::InverseRootMeanSquare));
+  }
+  return success();
+}
+
+LogicalResult Raiser::normMul(Operation *op) {
+  for (int side : {0, 1}) {
+    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
+    if (isPlainRows(a) && b.is(Kind::InverseRootMeanSquare) && a.source == b.source && a.form == b.form) {
+      Meaning meaning = normStep(a, Kind::Normalised);
+      meaning.epsilon = b.epsilon;
+      set(op->getResult(0), meaning);
+      return success();
+    }
+    if (isPlainRows(a) && op->getOperand(0) == op->getOperand(1)) {
+      set(op->getResult(0), normStep(a, Kind::Square));
+      return success();
+    }
+    if (!a.is(Kind::Normalised) || !b.is(Kind::Weight) || !a.extent(-1).isConstant() ||
+        b.view.elements() != a.extent(-1).constant()) {
+      continue;
+    }
+    auto row = b.view.reshaped({1, b.view.elements()});
+    FlatSymbolRefAttr symbol = row ? weight(op->getLoc(), *row) : FlatSymbolRefAttr();
+    if (!symbol) {
+      return failure();
+    }
+    bool perHead = a.form == Form::BSHW || a.form == Form::BHSW;
+    set(op->getResult(0), a);
+    Value rows = toRows(a.source);
+    Value result = builder.create<NormOp>(op->getLoc(), rows.getType(), rows, symbol, FlatSymbolRefAttr(),
+                                          NormKindAttr::get(builder.getContext(), NormKind::Rms),
+                                          builder.getF32FloatAttr(a.epsilon),
+                                          builder.getI64IntegerAttr(perHead ? a.heads : 1));
+    return replace(op->getResult(0), result, a.form, a.heads, "rms-norm", {a.source});
+  }
+  return success();
+}
+
+//===--- linear layers ---------------------------------------------------------------------------------------------===//
+
+LogicalResult Raiser::emitLinear(Operation *op, Value input, const TensorView &matrix) {
+  const Meaning rows = of(input);
+  FlatSymbolRefAttr symbol = weight(op->getLoc(), matrix);
+  if (!symbol) {
+    return failure();
+  }
+  Extents extents = rows.extents;
+  extents.back() = matrix.extents[0];
+  Meaning meaning;
+  meaning.kind = Kind::Rows;
+  set(op->getResult(0), reshaped(meaning, extents));
+  auto type = RankedTensorType::get({ShapedType::kDynamic, matrix.extents[0]}, builder.getF32Type());
+  Value result = builder.create<LinearOp>(op->getLoc(), type, toRows(rows.source), symbol, FlatSymbolRefAttr());
+  return replace(op->getResult(0), result, rows.form, 1, "linear", {rows.source});
+}
+
+LogicalResult Raiser::linear(Operation *op) {
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  if (!isPlainRows(a) || !b.is(Kind::Weight) || b.view.extents.size() != 2 ||
+      (a.form != Form::BSW && a.form != Form::SW) || a.extent(-1) != Extent(b.view.extents[0])) {
+    return success();
+  }
+  return emitLinear(op, op->getOperand(0), b.view.permuted({1, 0}));
+}
+
+LogicalResult Raiser::gemm(Operation *op) {
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  if (!isPlainRows(a) || a.form != Form::SW || !b.is(Kind::Weight) || op->getNumOperands() > 2 ||
+      intAttr(op, "transA", 0) != 0 || floatAttr(op, "alpha", 1) != 1) {
+    return success();
+  }
+  TensorView matrix = intAttr(op, "transB", 0) ? b.view : b.view.permuted({1, 0});
+  return a.extent(-1) == Extent(matrix.extents[1]) ? emitLinear(op, op->getOperand(0), matrix) : success();
+}
+
+//===--- elementwise -----------------------------------------------------------------------------------------------===//
+
+LogicalResult Raiser::addRows(Operation *op) {
+  for (int side : {0, 1}) {
+    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
+    if (!isPlainRows(a) || (a.form != Form::BSW && a.form != Form::SW)) {
+      continue;
+    }
+    if (side == 0 && isPlainRows(b) && b.extents == a.extents && b.form == a.form) {
+      set(op->getResult(0), a);
+      Value lhs = toRows(a.source), rhs = toRows(b.source);
+      Value sum = builder.create<AddOp>(op->getLoc(), lhs.getType(), lhs, rhs);
+      return replace(op->getResult(0), sum, a.form, 1, "add", {a.source, b.source});
+    }
+    // A linear layer's bias: the layer is emitted again with it.
+    if (!b.is(Kind::Weight) || !a.extent(-1).isConstant() || b.view.elements() != a.extent(-1).constant()) {
+      continue;
+    }
+    auto from = a.source.getDefiningOp<onnx::FromRowsOp>();
+    auto without = from ? from.getRows().getDefiningOp<LinearOp>() : LinearOp();
+    auto row = b.view.reshaped({1, b.view.elements()});
+    if (!without || without.getBias() || !row) {
+      continue;
+    }
+    FlatSymbolRefAttr symbol = weight(op->getLoc(), *row);
+    if (!symbol) {
+      return failure();
+    }
+    set(op->getResult(0), a);
+    Value result = builder.create<LinearOp>(op->getLoc(), without.getType(), without.getInput(),
+                                            without.getWeightAttr(), symbol);
+    Value input = without.getInput();
+    if (auto bridge = input.getDefiningOp<onnx::ToRowsOp>()) {
+      input = bridge.getInput();
+    }
+    return replace(op->getResult(0), result, a.form, 1, "linear with bias", {input});
+  }
+  return success();
+}
+
+LogicalResult Raiser::sigmoid(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  if (isPlainRows(input)) {
+    set(op->getResult(0), normStep(input, Kind::Sigmoid));
+  }
+  return success();
+}
+
+LogicalResult Raiser::mulRows(Operation *op) {
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  auto isSiluOf = [](const Meaning &x, const Meaning &gate) {
+    return gate.is(Kind::Sigmoid) && x.source == gate.source;
+  };
+  auto flat = [](const Meaning &m) { return m.form == Form::BSW || m.form == Form::SW; };
+  if (isPlainRows(a) && isPlainRows(b) && a.extents == b.extents && a.form == b.form && flat(a)) {
+    set(op->getResult(0), a);
+    Value lhs = toRows(a.source), rhs = toRows(b.source);
+    Value product = builder.create<MulOp>(op->getLoc(), lhs.getType(), lhs, rhs);
+    return replace(op->getResult(0), product, a.form, 1, "mul", {a.source, b.source});
+  }
+  for (const auto &[x, gate] : {std::pair(a, b), std::pair(b, a)}) {
+    if (isPlainRows(x) && flat(x) && isSiluOf(x, gate)) {
+      set(op->getResult(0), x);
+      Value rows = toRows(x.source);
+      Value active = builder.create<ActivateOp>(
+          op->getLoc(), rows.getType(), ActivationAttr::get(builder.getContext(), Activation::Silu), rows);
+      return replace(op->getResult(0), active, x.form, 1, "silu", {x.source});
+    }
+  }
+  return success();
+}
+
+} // namespace emoe

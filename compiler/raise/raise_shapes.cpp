@@ -1,0 +1,887 @@
+// Shapes, constants and integer arithmetic of the graph: what exporters write so that any input size works.
+#include <algorithm>
+
+#include "compiler/raise/raiser.h"
+
+using namespace mlir;
+
+namespace emoe {
+namespace {
+
+constexpr int64_t kMostNumbers = 4096;  // longer constants are data, not shapes
+
+std::optional<int64_t> volumeOf(const Extents &extents) {
+  int64_t volume = 1;
+  for (const Extent &extent : extents) {
+    if (!extent.isConstant()) {
+      return std::nullopt;
+    }
+    volume *= extent.constant();
+  }
+  return volume;
+}
+
+std::optional<SmallVector<int64_t, 4>> constants(const Extents &extents) {
+  SmallVector<int64_t, 4> result;
+  for (const Extent &extent : extents) {
+    if (!extent.isConstant()) {
+      return std::nullopt;
+    }
+    result.push_back(extent.constant());
+  }
+  return result;
+}
+
+SmallVector<int64_t, 4> axesThatAreNotOne(const Extents &extents) {
+  SmallVector<int64_t, 4> axes;
+  for (auto [axis, extent] : llvm::enumerate(extents)) {
+    if (extent != Extent(1)) {
+      axes.push_back(axis);
+    }
+  }
+  return axes;
+}
+
+// Both shapes list the same extents once ones are left out.
+bool sameButOnes(const Extents &a, const Extents &b) {
+  SmallVector<int64_t, 4> x = axesThatAreNotOne(a), y = axesThatAreNotOne(b);
+  return x.size() == y.size() && llvm::all_of(llvm::zip(x, y), [&](auto pair) {
+           return a[std::get<0>(pair)] == b[std::get<1>(pair)];
+         });
+}
+
+} // namespace
+
+void Raiser::addShapeHandlers() {
+  add("constant", &Raiser::constant);
+  add("initializer", &Raiser::initializer);
+  add("Shape", &Raiser::shape);
+  for (const char *op : {"Reshape", "Flatten"}) {
+    add(op, &Raiser::reshape);
+  }
+  add("Squeeze", &Raiser::squeeze);
+  add("Unsqueeze", &Raiser::unsqueeze);
+  add("Expand", &Raiser::expand);
+  add("Transpose", &Raiser::transpose);
+  for (const char *op : {"Cast", "CastLike", "Identity", "Dropout"}) {
+    add(op, &Raiser::passOn);
+  }
+  add("Concat", &Raiser::concatNumbers);
+  add("Slice", &Raiser::sliceNumbers);
+  add("Gather", &Raiser::gatherNumbers);
+  add("Range", &Raiser::range);
+  add("ConstantOfShape", &Raiser::constantOfShape);
+  for (const char *op : {"Add", "Sub", "Mul", "Div"}) {
+    add(op, &Raiser::arithmetic);
+  }
+  for (const char *op : {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"}) {
+    add(op, &Raiser::compare);
+  }
+  add("Where", &Raiser::where);
+}
+
+LogicalResult Raiser::constant(Operation *op) {
+  auto value = dyn_cast<DenseElementsAttr>(op->getAttr("value"));
+  if (!value) {
+    return success();
+  }
+  Meaning meaning;
+  meaning.ranked = true;
+  for (int64_t extent : value.getType().getShape()) {
+    meaning.extents.push_back(extent);
+  }
+  if (value.getNumElements() > kMostNumbers && !value.isSplat()) {
+    set(op->getResult(0), meaning);
+    return success();
+  }
+  int64_t count = value.getNumElements();
+  bool large = count > kMostNumbers;
+  if (isa<mlir::FloatType>(value.getElementType())) {
+    meaning.kind = Kind::Reals;
+    auto values = value.getValues<APFloat>();
+    for (int64_t i = 0; i < (large ? 1 : count); ++i) {
+      APFloat real = values[i];
+      bool lost;
+      real.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+      meaning.reals.push_back(real.convertToDouble());
+    }
+    if (large) {
+      meaning.kind = Kind::Fill;
+      meaning.scalar = meaning.reals[0];
+    }
+  } else if (isa<IntegerType>(value.getElementType())) {
+    meaning.kind = Kind::Numbers;
+    bool isBool = value.getElementType().isInteger(1) || value.getElementType().isUnsignedInteger();
+    auto values = value.getValues<APInt>();
+    for (int64_t i = 0; i < (large ? 1 : count); ++i) {
+      APInt number = values[i];
+      meaning.numbers.push_back(isBool ? static_cast<int64_t>(number.getZExtValue()) : number.getSExtValue());
+    }
+    if (large) {
+      meaning.kind = Kind::Fill;
+      meaning.scalar = meaning.numbers[0].constant();
+    }
+  }
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+LogicalResult Raiser::initializer(Operation *op) {
+  auto found = tensorOps.find(op->getAttrOfType<FlatSymbolRefAttr>("name").getValue().str());
+  if (found == tensorOps.end()) {
+    return op->emitError() << "names a tensor that does not exist";
+  }
+  auto tensor = cast<onnx::TensorOp>(found->second);
+  auto type = cast<RankedTensorType>(tensor.getType());
+  Meaning meaning;
+  meaning.kind = Kind::Weight;
+  meaning.ranked = true;
+  meaning.view.source = tensor.getSource();
+  for (auto [extent, stride] : llvm::zip_equal(type.getShape(), tensor.getSource().getStrides())) {
+    meaning.extents.push_back(extent);
+    meaning.view.extents.push_back(extent);
+    meaning.view.strides.push_back(stride);
+  }
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+LogicalResult Raiser::shape(Operation *op) {
+  const Meaning &input = of(op->getOperand(0));
+  if (!input.ranked) {
+    return success();
+  }
+  int64_t rank = input.extents.size();
+  auto clamp = [&](int64_t at) { return std::clamp<int64_t>(at < 0 ? at + rank : at, 0, rank); };
+  int64_t start = clamp(intAttr(op, "start", 0)), end = clamp(intAttr(op, "end", rank));
+  Meaning meaning;
+  meaning.kind = Kind::Numbers;
+  for (int64_t axis = start; axis < end; ++axis) {
+    meaning.numbers.push_back(input.extents[axis]);
+  }
+  set(op->getResult(0), reshaped(meaning, {Extent(meaning.numbers.size())}));
+  return success();
+}
+
+// Sets the op's result to `from` under other extents, if it still means something there.
+bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
+  Meaning meaning = reshaped(from, extents);
+  auto accept = [&] {
+    set(op->getResult(0), meaning);
+    return true;
+  };
+  if (from.ranked && from.extents == extents) {
+    return accept();
+  }
+  switch (from.kind) {
+  case Kind::Rows:
+  case Kind::Sigmoid: {
+    Extent width = from.extent(-1);
+    bool flat = from.form == Form::BSW || from.form == Form::SW || from.form == Form::S1W;
+    Extent rowWide = flat ? width : width * from.heads;
+    if (from.form == Form::BHSW || from.form == Form::BHWS) {
+      break;
+    }
+    Extent rows = from.form == Form::BSW || from.form == Form::BSHW ? from.extents[1] : from.extents[0];
+    if (extents == Extents{1, rows, rowWide}) {
+      meaning.form = Form::BSW;
+    } else if (extents == Extents{rows, rowWide}) {
+      meaning.form = Form::SW;
+    } else if (extents == Extents{rows, 1, rowWide}) {
+      meaning.form = Form::S1W;
+    } else if (extents.size() == 4 && extents[0] == Extent(1) && extents[1] == rows && extents[2].isConstant() &&
+               extents[3] * extents[2].constant() == rowWide) {
+      meaning.form = Form::BSHW;
+      meaning.heads = extents[2].constant();
+    } else {
+      break;
+    }
+    return accept();
+  }
+  case Kind::Weight:
+    if (auto sizes = constants(extents)) {
+      if (auto view = from.view.reshaped(*sizes)) {
+        meaning.view = *view;
+        return accept();
+      }
+    }
+    break;
+  case Kind::Iota: {
+    if (!sameButOnes(from.extents, extents)) {
+      break;
+    }
+    SmallVector<int64_t, 4> before = axesThatAreNotOne(from.extents), after = axesThatAreNotOne(extents);
+    auto *at = llvm::find(before, from.axis);
+    if (at == before.end()) {
+      break;
+    }
+    meaning.axis = after[at - before.begin()];
+    return accept();
+  }
+  case Kind::Angle:
+  case Kind::Cosine:
+  case Kind::Sine:
+    return sameButOnes(from.extents, extents) && accept();
+  case Kind::Past:
+  case Kind::Cache:
+    return extents.size() >= 2 && extents[extents.size() - 1] == from.extent(-1) &&
+           extents[extents.size() - 2] == from.extent(-2) && accept();
+  case Kind::Visible:
+  case Kind::Hidden:
+  case Kind::VisibleOne:
+  case Kind::HiddenOne:
+  case Kind::Bias:
+  case Kind::Choice:
+    return from.kind != Kind::Choice && sameButOnes(from.extents, extents) && accept();
+  case Kind::Opaque:
+    break;
+  case Kind::AngleT:
+  case Kind::Half:
+  case Kind::NegatedHalf:
+  case Kind::RotatedHalf:
+  case Kind::Square:
+  case Kind::MeanSquare:
+  case Kind::RootMeanSquare:
+  case Kind::InverseRootMeanSquare:
+  case Kind::Normalised:
+  case Kind::TimesCosine:
+  case Kind::RotatedTimesSine:
+  case Kind::TokenIds:
+  case Kind::Scores:
+  case Kind::Probabilities:
+  case Kind::NotANumber:
+    break;
+  default:
+    // The rest are sequences whose order a reshape keeps; whoever uses them looks at the last axis.
+    return accept();
+  }
+  meaning = Meaning();
+  meaning.ranked = true;
+  meaning.extents = extents;
+  return accept();
+}
+
+LogicalResult Raiser::reshape(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  if (!input.ranked) {
+    return success();
+  }
+  Extents extents;
+  if (op->getName().stripDialect() == "Flatten") {
+    int64_t axis = axisAttr(op, 1, input.extents.size());
+    Extents front(input.extents.begin(), input.extents.begin() + axis);
+    Extents back(input.extents.begin() + axis, input.extents.end());
+    auto one = Volume::of({});
+    auto rows = Volume::of(front).dividedBy(one), columns = Volume::of(back).dividedBy(one);
+    if (rows && columns) {
+      reform(op, input, {*rows, *columns});
+    }
+    return success();
+  }
+  const Meaning &target = of(op->getOperand(1));
+  if (!target.is(Kind::Numbers)) {
+    return success();
+  }
+  bool allowZero = intAttr(op, "allowzero", 0);
+  std::optional<size_t> inferred;
+  for (auto [axis, number] : llvm::enumerate(target.numbers)) {
+    if (number == Extent(-1)) {
+      inferred = axis;
+      extents.push_back(1);
+    } else if (number == Extent(0) && !allowZero) {
+      if (axis >= input.extents.size()) {
+        return success();
+      }
+      extents.push_back(input.extents[axis]);
+    } else {
+      extents.push_back(number);
+    }
+  }
+  if (inferred) {
+    auto rest = Volume::of(input.extents).dividedBy(Volume::of(extents));
+    if (!rest) {
+      return success();
+    }
+    extents[*inferred] = *rest;
+  }
+  reform(op, input, extents);
+  return success();
+}
+
+LogicalResult Raiser::squeeze(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  if (!input.ranked) {
+    return success();
+  }
+  int64_t rank = input.extents.size();
+  SmallVector<bool> drop(rank, false);
+  if (op->getNumOperands() > 1) {
+    auto axes = integers(op->getOperand(1));
+    if (!axes) {
+      return success();
+    }
+    for (int64_t axis : *axes) {
+      axis = axis < 0 ? axis + rank : axis;
+      if (axis < 0 || axis >= rank) {
+        return op->emitError() << "axis " << axis << " is not one of the input's " << rank;
+      }
+      drop[axis] = true;
+    }
+  } else {
+    for (int64_t axis = 0; axis < rank; ++axis) {
+      drop[axis] = input.extents[axis] == Extent(1);
+    }
+  }
+  Extents extents;
+  for (int64_t axis = 0; axis < rank; ++axis) {
+    if (!drop[axis]) {
+      extents.push_back(input.extents[axis]);
+    }
+  }
+  reform(op, input, extents);
+  return success();
+}
+
+LogicalResult Raiser::unsqueeze(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  auto axes = integers(op->getOperand(1));
+  if (!input.ranked || !axes) {
+    return success();
+  }
+  int64_t rank = input.extents.size() + axes->size();
+  SmallVector<bool> inserted(rank, false);
+  for (int64_t axis : *axes) {
+    axis = axis < 0 ? axis + rank : axis;
+    if (axis < 0 || axis >= rank) {
+      return op->emitError() << "axis " << axis << " is not one of the result's " << rank;
+    }
+    inserted[axis] = true;
+  }
+  Extents extents;
+  for (int64_t axis = 0, from = 0; axis < rank; ++axis) {
+    extents.push_back(inserted[axis] ? Extent(1) : input.extents[from++]);
+  }
+  // Keys and values of grouped queries get an axis for the repetition.
+  if (input.is(Kind::Rows) && input.form == Form::BHSW && extents.size() == 5) {
+    if (auto cache = asCache(input)) {
+      set(op->getResult(0), reshaped(*cache, extents));
+      return success();
+    }
+  }
+  reform(op, input, extents);
+  return success();
+}
+
+Extents Raiser::broadcast(const Extents &a, const Extents &b) {
+  Extents result(std::max(a.size(), b.size()), Extent(1));
+  for (size_t i = 0; i < result.size(); ++i) {
+    Extent x = i < a.size() ? a[a.size() - 1 - i] : Extent(1), y = i < b.size() ? b[b.size() - 1 - i] : Extent(1);
+    result[result.size() - 1 - i] = x == Extent(1) ? y : x;
+  }
+  return result;
+}
+
+LogicalResult Raiser::expand(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  const Meaning &target = of(op->getOperand(1));
+  if (!input.ranked || !target.is(Kind::Numbers)) {
+    return success();
+  }
+  Extents extents = broadcast(input.extents, Extents(target.numbers));
+  Meaning meaning = reshaped(input, extents);
+  int64_t shift = extents.size() - input.extents.size();
+  switch (input.kind) {
+  case Kind::Iota:
+    meaning.axis += shift;
+    break;
+  case Kind::Numbers:
+    if (input.numbers.size() != 1) {
+      if (!sameButOnes(input.extents, extents)) {
+        return success();
+      }
+      break;
+    }
+    if (auto volume = volumeOf(extents); volume && *volume <= kMostNumbers) {
+      meaning.numbers.assign(*volume, input.numbers[0]);
+    } else if (input.numbers[0].isConstant()) {
+      meaning.kind = Kind::Fill;
+      meaning.scalar = input.numbers[0].constant();
+    } else {
+      return success();
+    }
+    break;
+  case Kind::Cache:
+    // [1, kv_heads, 1, T, d] -> [1, kv_heads, repeat, T, d]
+    if (extents.size() == 5 && input.extents[2] == Extent(1) && extents[2].isConstant()) {
+      meaning.repeat *= extents[2].constant();
+    } else if (extents != input.extents) {
+      return success();
+    }
+    break;
+  case Kind::Rows:
+    if (input.form == Form::S1W && extents[0] == input.extents[0] && extents[2] == input.extents[2]) {
+      meaning.kind = Kind::RepeatedRows;
+      break;
+    }
+    [[fallthrough]];
+  case Kind::Weight:
+  case Kind::TopIds:
+  case Kind::TopWeights:
+    return sameButOnes(input.extents, extents) ? (reform(op, input, extents), success()) : success();
+  default:
+    break;
+  }
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+LogicalResult Raiser::transpose(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  if (!input.ranked) {
+    return success();
+  }
+  int64_t rank = input.extents.size();
+  SmallVector<int64_t> order;
+  if (auto perm = op->getAttrOfType<DenseI64ArrayAttr>("perm")) {
+    order.assign(perm.asArrayRef().begin(), perm.asArrayRef().end());
+  } else {
+    for (int64_t axis = rank; axis-- > 0;) {
+      order.push_back(axis);
+    }
+  }
+  Extents extents;
+  for (int64_t axis : order) {
+    extents.push_back(input.extents[axis]);
+  }
+  Meaning meaning = reshaped(input, extents);
+  bool identity = llvm::is_sorted(order);
+  SmallVector<int64_t> swapLast(order);
+  bool swapsLast = rank >= 2 && (std::swap(swapLast[rank - 1], swapLast[rank - 2]), llvm::is_sorted(swapLast));
+  bool swapsMiddle = ArrayRef<int64_t>(order) == ArrayRef<int64_t>{0, 2, 1, 3};
+  auto opaque = [&] {
+    Meaning unknown;
+    unknown.ranked = true;
+    unknown.extents = extents;
+    return unknown;
+  };
+  switch (input.kind) {
+  case Kind::Weight:
+    meaning.view = input.view.permuted(order);
+    break;
+  case Kind::Rows:
+    if (swapsMiddle && (input.form == Form::BSHW || input.form == Form::BHSW)) {
+      meaning.form = input.form == Form::BSHW ? Form::BHSW : Form::BSHW;
+    } else if (swapsLast && rank == 4 && (input.form == Form::BHSW || input.form == Form::BHWS)) {
+      meaning.form = input.form == Form::BHSW ? Form::BHWS : Form::BHSW;
+    } else if (!identity) {
+      meaning = opaque();
+    }
+    break;
+  case Kind::Cache:
+    meaning.transposed ^= swapsLast;
+    if (!swapsLast && !identity) {
+      meaning = opaque();
+    }
+    break;
+  case Kind::Angle:
+  case Kind::AngleT:
+    if (swapsLast) {
+      meaning.kind = input.is(Kind::Angle) ? Kind::AngleT : Kind::Angle;
+    } else if (!identity) {
+      meaning = opaque();
+    }
+    break;
+  case Kind::Choice: {
+    auto moved = [&](int64_t axis) { return llvm::find(order, axis) - order.begin(); };
+    meaning.axisExpert = moved(input.axisExpert);
+    meaning.axisSlot = moved(input.axisSlot);
+    meaning.axisToken = moved(input.axisToken);
+    break;
+  }
+  case Kind::ChosenPairs:
+  case Kind::ChoiceOf:
+    meaning.transposed ^= rank == 2 && swapsLast;
+    break;
+  case Kind::Fill:
+    break;
+  case Kind::Iota:
+    meaning.axis = llvm::find(order, input.axis) - order.begin();
+    break;
+  default:
+    if (!identity && !sameButOnes(input.extents, extents)) {
+      meaning = opaque();
+    }
+  }
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+// Float types are storage: a cast between them changes nothing. Masks may become numbers and back.
+LogicalResult Raiser::passOn(Operation *op) {
+  Meaning meaning = of(op->getOperand(0));
+  Type element = getElementTypeOrSelf(op->getResult(0).getType());
+  bool toBool = element.isInteger(1), toFloat = isa<mlir::FloatType>(element);
+  if (op->getName().stripDialect() == "Cast") {
+    if (auto to = op->getAttrOfType<TypeAttr>("to")) {
+      toBool = to.getValue().isInteger(1);
+      toFloat = isa<mlir::FloatType>(to.getValue());
+    }
+  }
+  if (meaning.is(Kind::Visible) && !toBool) {
+    meaning.kind = Kind::VisibleOne;
+  } else if (meaning.is(Kind::Hidden) && !toBool) {
+    meaning.kind = Kind::HiddenOne;
+  } else if (meaning.is(Kind::VisibleOne) && toBool) {
+    meaning.kind = Kind::Visible;
+  } else if (meaning.is(Kind::HiddenOne) && toBool) {
+    meaning.kind = Kind::Hidden;
+  } else if (meaning.is(Kind::Numbers) && toFloat &&
+             llvm::all_of(meaning.numbers, [](const Extent &number) { return number.isConstant(); })) {
+    meaning.kind = Kind::Reals;
+    for (const Extent &number : meaning.numbers) {
+      meaning.reals.push_back(number.constant());
+    }
+  }
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+LogicalResult Raiser::concatNumbers(Operation *op) {
+  Meaning meaning;
+  meaning.kind = Kind::Numbers;
+  for (Value operand : op->getOperands()) {
+    const Meaning &part = of(operand);
+    if (!part.is(Kind::Numbers) || part.extents.size() != 1) {
+      return success();
+    }
+    meaning.numbers.append(part.numbers.begin(), part.numbers.end());
+  }
+  set(op->getResult(0), reshaped(meaning, {Extent(meaning.numbers.size())}));
+  return success();
+}
+
+// Slices of known numbers, slices that keep everything, and slices of what is the same everywhere.
+LogicalResult Raiser::sliceNumbers(Operation *op) {
+  auto slice = cast<onnx::SliceOp>(op);
+  const Meaning input = of(slice.getData());
+  const Meaning &starts = of(slice.getStarts()), &ends = of(slice.getEnds());
+  if (!input.ranked || !starts.is(Kind::Numbers) || !ends.is(Kind::Numbers)) {
+    return success();
+  }
+  int64_t rank = input.extents.size();
+  SmallVector<int64_t> axes, steps(starts.numbers.size(), 1);
+  for (size_t i = 0; i < starts.numbers.size(); ++i) {
+    axes.push_back(i);
+  }
+  if (slice.getAxes()) {
+    auto given = integers(slice.getAxes());
+    if (!given) {
+      return success();
+    }
+    axes = *given;
+  }
+  if (slice.getSteps()) {
+    auto given = integers(slice.getSteps());
+    if (!given) {
+      return success();
+    }
+    steps = *given;
+  }
+  Extents extents = input.extents;
+  bool keepsAll = true;
+  for (auto [axis, step, start, end] : llvm::zip_equal(axes, steps, starts.numbers, ends.numbers)) {
+    axis = axis < 0 ? axis + rank : axis;
+    if (axis < 0 || axis >= rank) {
+      return op->emitError() << "slices axis " << axis << " of a tensor of rank " << rank;
+    }
+    const Extent &extent = input.extents[axis];
+    constexpr int64_t kEnd = INT32_MAX;  // exporters write INT32_MAX or INT64_MAX for "to the end"
+    bool toEnd = end == extent || (end.isConstant() && end.constant() >= kEnd);
+    if (start == Extent(0) && toEnd && step == 1) {
+      continue;
+    }
+    keepsAll = false;
+    if (!extent.isConstant() || !start.isConstant() || !(end.isConstant() || toEnd) || step <= 0) {
+      return success();
+    }
+    int64_t size = extent.constant();
+    auto clamp = [&](int64_t at) { return std::clamp<int64_t>(at < 0 ? at + size : at, 0, size); };
+    int64_t from = clamp(std::max<int64_t>(start.constant(), -size));
+    int64_t to = toEnd ? size : clamp(std::max<int64_t>(end.constant(), -size));
+    int64_t count = std::max<int64_t>(0, (to - from + step - 1) / step);
+    extents[axis] = count;
+    if (input.is(Kind::Numbers) && rank == 1) {
+      Meaning meaning;
+      meaning.kind = Kind::Numbers;
+      for (int64_t i = 0; i < count; ++i) {
+        meaning.numbers.push_back(input.numbers[from + i * step]);
+      }
+      set(op->getResult(0), reshaped(meaning, {count}));
+      return success();
+    }
+    if (input.is(Kind::Weight)) {
+      Meaning meaning = input;
+      meaning.view = input.view.sliced(axis, from, count, step);
+      if (axes.size() == 1) {
+        set(op->getResult(0), reshaped(meaning, extents));
+      }
+      return success();
+    }
+  }
+  if (keepsAll) {
+    set(op->getResult(0), input);
+  } else if (input.is(Kind::Fill)) {
+    set(op->getResult(0), reshaped(input, extents));
+  }
+  return success();
+}
+
+LogicalResult Raiser::gatherNumbers(Operation *op) {
+  const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1));
+  if (!data.ranked || !index.ranked) {
+    return success();
+  }
+  int64_t axis = axisAttr(op, 0, data.extents.size());
+  Extents extents(data.extents.begin(), data.extents.begin() + axis);
+  extents.append(index.extents.begin(), index.extents.end());
+  extents.append(data.extents.begin() + axis + 1, data.extents.end());
+  if (data.is(Kind::Fill)) {
+    set(op->getResult(0), reshaped(data, extents));
+    return success();
+  }
+  auto indices = integers(op->getOperand(1));
+  if (!indices) {
+    return success();
+  }
+  if (data.is(Kind::Numbers) && data.extents.size() == 1) {
+    Meaning meaning;
+    meaning.kind = Kind::Numbers;
+    int64_t size = data.numbers.size();
+    for (int64_t i : *indices) {
+      i = i < 0 ? i + size : i;
+      if (i < 0 || i >= size) {
+        return op->emitError() << "gathers index " << i << " of " << size;
+      }
+      meaning.numbers.push_back(data.numbers[i]);
+    }
+    set(op->getResult(0), reshaped(meaning, extents));
+  }
+  return success();
+}
+
+LogicalResult Raiser::range(Operation *op) {
+  const Meaning &start = of(op->getOperand(0)), &limit = of(op->getOperand(1));
+  if (!start.is(Kind::Numbers) || !limit.is(Kind::Numbers) || integer(op->getOperand(2)) != 1) {
+    return success();
+  }
+  Extent count = limit.numbers[0] - start.numbers[0];
+  Meaning meaning;
+  if (count.isConstant() && count.constant() <= kMostNumbers) {
+    meaning.kind = Kind::Numbers;
+    for (int64_t i = 0; i < count.constant(); ++i) {
+      meaning.numbers.push_back(start.numbers[0] + i);
+    }
+    count = std::max<int64_t>(count.constant(), 0);
+  } else {
+    meaning.kind = Kind::Iota;
+    meaning.base = start.numbers[0];
+    meaning.axis = 0;
+  }
+  set(op->getResult(0), reshaped(meaning, {count}));
+  return success();
+}
+
+LogicalResult Raiser::constantOfShape(Operation *op) {
+  const Meaning &shape = of(op->getOperand(0));
+  if (!shape.is(Kind::Numbers)) {
+    return success();
+  }
+  Meaning meaning;
+  meaning.kind = Kind::Fill;
+  Extents extents(shape.numbers);
+  auto value = op->getAttrOfType<DenseElementsAttr>("value");
+  if (value && isa<IntegerType>(value.getElementType())) {
+    APInt number = *value.getValues<APInt>().begin();
+    int64_t single = value.getElementType().isInteger(1) ? number.getZExtValue() : number.getSExtValue();
+    meaning.scalar = single;
+    if (auto volume = volumeOf(extents); volume && *volume <= kMostNumbers && !value.getElementType().isInteger(1)) {
+      meaning.kind = Kind::Numbers;
+      meaning.numbers.assign(*volume, single);
+    }
+  } else if (value) {
+    meaning.scalar = value.getValues<APFloat>()[0].convertToDouble();
+  }
+  set(op->getResult(0), reshaped(meaning, extents));
+  return success();
+}
+
+LogicalResult Raiser::arithmetic(Operation *op) {
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  StringRef name = op->getName().stripDialect();
+  if (!a.ranked || !b.ranked) {
+    return success();
+  }
+  Extents extents = broadcast(a.extents, b.extents);
+  if (a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
+    size_t count = std::max(a.numbers.size(), b.numbers.size());
+    if (std::min(a.numbers.size(), b.numbers.size()) != 1 && a.numbers.size() != b.numbers.size()) {
+      return success();
+    }
+    Meaning meaning;
+    meaning.kind = Kind::Numbers;
+    for (size_t i = 0; i < count; ++i) {
+      const Extent &x = a.numbers[a.numbers.size() == 1 ? 0 : i], &y = b.numbers[b.numbers.size() == 1 ? 0 : i];
+      std::optional<Extent> number;
+      if (name == "Add") {
+        number = x + y;
+      } else if (name == "Sub") {
+        number = x - y;
+      } else if (name == "Mul") {
+        number = y.isConstant()   ? std::optional<Extent>(x * y.constant())
+                 : x.isConstant() ? std::optional<Extent>(y * x.constant())
+                                  : std::nullopt;
+      } else if (y.isConstant()) {
+        number = x.isConstant() && y.constant() != 0 ? std::optional<Extent>(x.constant() / y.constant())
+                                                     : x.dividedBy(y.constant());
+      }
+      if (!number) {
+        return success();
+      }
+      meaning.numbers.push_back(*number);
+    }
+    set(op->getResult(0), reshaped(meaning, extents));
+    return success();
+  }
+  // A sequence moved by a number.
+  const Meaning &sequence = a.is(Kind::Iota) ? a : b, &offset = a.is(Kind::Iota) ? b : a;
+  if (sequence.is(Kind::Iota) && offset.is(Kind::Numbers) && offset.numbers.size() == 1) {
+    const Extent &by = offset.numbers[0];
+    bool adds = name == "Add", subtracts = name == "Sub" && a.is(Kind::Iota), keeps = name == "Mul" && by == Extent(1);
+    if (adds || subtracts || keeps) {
+      Meaning meaning = reshaped(sequence, extents);
+      meaning.base = adds ? sequence.base + by : subtracts ? sequence.base - by : sequence.base;
+      meaning.axis += extents.size() - sequence.extents.size();
+      set(op->getResult(0), meaning);
+    }
+    return success();
+  }
+  auto x = scalar(op->getOperand(0)), y = scalar(op->getOperand(1));
+  if (x && y && a.is(Kind::Reals) && b.is(Kind::Reals)) {
+    Meaning meaning;
+    meaning.kind = Kind::Reals;
+    meaning.reals = {name == "Add" ? *x + *y : name == "Sub" ? *x - *y : name == "Mul" ? *x * *y : *x / *y};
+    set(op->getResult(0), reshaped(meaning, extents));
+  }
+  return success();
+}
+
+// Comparisons of known numbers, and of key positions with query positions.
+LogicalResult Raiser::compare(Operation *op) {
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  StringRef name = op->getName().stripDialect();
+  if (!a.ranked || !b.ranked) {
+    return success();
+  }
+  Extents extents = broadcast(a.extents, b.extents);
+  if (a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
+    size_t count = std::max(a.numbers.size(), b.numbers.size());
+    if (std::min(a.numbers.size(), b.numbers.size()) != 1 && a.numbers.size() != b.numbers.size()) {
+      return success();
+    }
+    Meaning meaning;
+    meaning.kind = Kind::Numbers;
+    for (size_t i = 0; i < count; ++i) {
+      Extent difference =
+          a.numbers[a.numbers.size() == 1 ? 0 : i] - b.numbers[b.numbers.size() == 1 ? 0 : i];
+      int64_t sign;
+      if (difference.isConstant()) {
+        sign = difference.constant() > 0 ? 1 : difference.constant() < 0 ? -1 : 0;
+      } else if ((difference - Extent(1)).isNonNegative()) {
+        sign = 1;
+      } else if ((difference * -1 - Extent(1)).isNonNegative()) {
+        sign = -1;
+      } else {
+        return success();
+      }
+      meaning.numbers.push_back(name == "Equal"          ? sign == 0
+                                : name == "Less"         ? sign < 0
+                                : name == "LessOrEqual"  ? sign <= 0
+                                : name == "Greater"      ? sign > 0
+                                                         : sign >= 0);
+    }
+    set(op->getResult(0), reshaped(meaning, extents));
+    return success();
+  }
+  if (!a.is(Kind::Iota) || !b.is(Kind::Iota) || name == "Equal") {
+    return success();
+  }
+  // Keys run along the last axis from position 0, queries along the one before from the past length on.
+  int64_t rank = extents.size();
+  int64_t axisA = a.axis + rank - a.extents.size(), axisB = b.axis + rank - b.extents.size();
+  bool keysFirst = axisA == rank - 1 && axisB == rank - 2;
+  if (!keysFirst && !(axisB == rank - 1 && axisA == rank - 2)) {
+    return success();
+  }
+  const Meaning &keys = keysFirst ? a : b, &queries = keysFirst ? b : a;
+  Extent shift = (keys.base - queries.base) + (pasts.empty() ? Extent(0) : pastLength);  // 0: compares positions
+  if (!shift.isConstant()) {
+    return success();
+  }
+  // key + shift OP query
+  StringRef relation = keysFirst                  ? name
+                       : name == "Less"           ? "Greater"
+                       : name == "LessOrEqual"    ? "GreaterOrEqual"
+                       : name == "Greater"        ? "Less"
+                                                  : "LessOrEqual";
+  Meaning meaning;
+  int64_t by = shift.constant();
+  if ((relation == "LessOrEqual" && by == 0) || (relation == "Less" && by == -1)) {
+    meaning.kind = Kind::Visible;
+  } else if ((relation == "Greater" && by == 0) || (relation == "GreaterOrEqual" && by == -1)) {
+    meaning.kind = Kind::Hidden;
+  } else if ((relation == "Greater" && by > 0) || (relation == "GreaterOrEqual" && by >= 0)) {
+    // key > query - window, one half of a sliding window
+    meaning.kind = Kind::Visible;
+    meaning.window = relation == "Greater" ? by : by + 1;
+    meaning.index = 1;  // has no causal bound yet
+  } else {
+    return success();
+  }
+  set(op->getResult(0), reshaped(meaning, extents));
+  return success();
+}
+
+LogicalResult Raiser::where(Operation *op) {
+  const Meaning condition = of(op->getOperand(0)), a = of(op->getOperand(1)), b = of(op->getOperand(2));
+  if (condition.is(Kind::Numbers) && a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
+    size_t count = std::max({condition.numbers.size(), a.numbers.size(), b.numbers.size()});
+    Meaning meaning;
+    meaning.kind = Kind::Numbers;
+    for (size_t i = 0; i < count; ++i) {
+      auto at = [&](const Meaning &m) { return m.numbers[m.numbers.size() == 1 ? 0 : i]; };
+      meaning.numbers.push_back(at(condition) == Extent(0) ? at(b) : at(a));
+    }
+    set(op->getResult(0), reshaped(meaning, broadcast(condition.extents, broadcast(a.extents, b.extents))));
+    return success();
+  }
+  std::optional<double> always = scalar(op->getOperand(0));
+  if (always && (condition.is(Kind::Fill) || condition.is(Kind::Numbers))) {
+    set(op->getResult(0), *always != 0 ? a : b);
+    return success();
+  }
+  // A mask as something to add to scores.
+  auto x = scalar(op->getOperand(1)), y = scalar(op->getOperand(2));
+  constexpr double kVanishes = -1e4;
+  bool visibleFirst = condition.is(Kind::Visible) && x == 0.0 && y && *y <= kVanishes;
+  bool hiddenFirst = condition.is(Kind::Hidden) && y == 0.0 && x && *x <= kVanishes;
+  if (visibleFirst || hiddenFirst) {
+    Meaning meaning = condition;
+    meaning.kind = Kind::Bias;
+    set(op->getResult(0), meaning);
+  } else if (condition.is(Kind::NotANumber) && b.is(Kind::Probabilities)) {
+    set(op->getResult(0), b);  // a row always sees itself: nothing is not a number
+  }
+  return success();
+}
+
+} // namespace emoe

@@ -1,0 +1,169 @@
+// The state of raising. One walk over the graph in its own order: each op's handler looks at what its operands mean and
+// says what its result means; where a part of the model is complete, it emits the emoe op and replaces the result.
+// Matching meanings instead of shapes of graphs makes glue (casts, reshapes, the order of factors) irrelevant.
+#ifndef EMOE_COMPILER_RAISE_RAISER_H_
+#define EMOE_COMPILER_RAISE_RAISER_H_
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "compiler/raise/claim.h"
+#include "compiler/raise/meaning.h"
+#include "dialects/onnx/onnx.h"
+#include "frontends/weights.h"
+#include "llvm/ADT/StringMap.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace emoe {
+
+class Raiser {
+public:
+  Raiser(mlir::ModuleOp module, const WeightStore &store, Prover *prover);
+  mlir::LogicalResult run();
+
+private:
+  // A handler sets the meaning of its op's results; leaving them out means that they are opaque. It fails only after
+  // an error that says why the model cannot be compiled.
+  using Handler = mlir::LogicalResult (Raiser::*)(mlir::Operation *);
+  void addShapeHandlers();     // raise_shapes.cpp
+  void addDecoderHandlers();   // raise_decoder.cpp
+  void addAttentionHandlers(); // raise_attention.cpp
+  void addExpertHandlers();    // raise_experts.cpp
+  void add(llvm::StringRef op, Handler handler) { handlers[op].push_back(handler); }
+
+  mlir::LogicalResult describeInputs(mlir::func::FuncOp main);
+  mlir::LogicalResult finish(mlir::func::FuncOp main);
+  mlir::LogicalResult reportOpaque(mlir::Operation *op);
+  void nameWeights(mlir::func::FuncOp main);
+
+  //===--- meanings ----------------------------------------------------------------------------------------------===//
+  const Meaning &of(mlir::Value value);
+  void set(mlir::Value value, Meaning meaning) { meanings[value] = std::move(meaning); }
+  bool known(mlir::Operation *op) { return meanings.count(op->getResult(0)); }
+  // The meaning of `value` with other extents.
+  static Meaning reshaped(Meaning meaning, Extents extents);
+  Extent freshSymbol() { return Extent::symbol(nextSymbol++); }
+  // The value's integers, if all are constants.
+  std::optional<llvm::SmallVector<int64_t>> integers(mlir::Value value);
+  std::optional<int64_t> integer(mlir::Value value);
+  // The one float (or integer) that all elements of the value equal.
+  std::optional<double> scalar(mlir::Value value);
+  // How exactly the file's type can say a constant: half a unit in the last place, relative.
+  static double roundingOf(mlir::Value value);
+  static int64_t intAttr(mlir::Operation *op, llvm::StringRef name, int64_t byDefault);
+  static double floatAttr(mlir::Operation *op, llvm::StringRef name, double byDefault);
+  // The axis attribute, counted from the front.
+  int64_t axisAttr(mlir::Operation *op, int64_t byDefault, size_t rank);
+  std::optional<std::vector<float>> readVector(const Meaning &meaning);
+
+  //===--- emission ----------------------------------------------------------------------------------------------===//
+  mlir::Value toRows(mlir::Value source);
+  int64_t rowWidth(const Meaning &rows);
+  mlir::FlatSymbolRefAttr weight(mlir::Location loc, const TensorView &matrix, std::string name = "");
+  // Rows with no pending scale, in a form that to_rows reads.
+  bool isPlainRows(const Meaning &meaning) const;
+  // Replaces `original` by `rows`: from `inputs`, both have the same values.
+  mlir::LogicalResult replace(mlir::Value original, mlir::Value rows, Form form, int64_t heads, llvm::StringRef pattern,
+                              llvm::ArrayRef<mlir::Value> inputs, mlir::Value pastKey = {}, mlir::Value pastValue = {});
+
+  //===--- handlers ----------------------------------------------------------------------------------------------===//
+  // shapes
+  mlir::LogicalResult constant(mlir::Operation *op);
+  mlir::LogicalResult initializer(mlir::Operation *op);
+  mlir::LogicalResult shape(mlir::Operation *op);
+  mlir::LogicalResult reshape(mlir::Operation *op);
+  mlir::LogicalResult squeeze(mlir::Operation *op);
+  mlir::LogicalResult unsqueeze(mlir::Operation *op);
+  mlir::LogicalResult expand(mlir::Operation *op);
+  mlir::LogicalResult transpose(mlir::Operation *op);
+  mlir::LogicalResult passOn(mlir::Operation *op);
+  mlir::LogicalResult concatNumbers(mlir::Operation *op);
+  mlir::LogicalResult sliceNumbers(mlir::Operation *op);
+  mlir::LogicalResult gatherNumbers(mlir::Operation *op);
+  mlir::LogicalResult range(mlir::Operation *op);
+  mlir::LogicalResult constantOfShape(mlir::Operation *op);
+  mlir::LogicalResult arithmetic(mlir::Operation *op);
+  mlir::LogicalResult compare(mlir::Operation *op);
+  mlir::LogicalResult where(mlir::Operation *op);
+  mlir::LogicalResult broadcastOnly(mlir::Operation *op);  // extents of elementwise results
+  bool reform(mlir::Operation *op, const Meaning &from, Extents extents);
+  Extents broadcast(const Extents &a, const Extents &b);
+  // decoder
+  mlir::LogicalResult embedding(mlir::Operation *op);
+  mlir::LogicalResult power(mlir::Operation *op);
+  mlir::LogicalResult reduceMean(mlir::Operation *op);
+  mlir::LogicalResult squareRoot(mlir::Operation *op);
+  mlir::LogicalResult reciprocal(mlir::Operation *op);
+  mlir::LogicalResult normAdd(mlir::Operation *op);
+  mlir::LogicalResult normMul(mlir::Operation *op);
+  mlir::LogicalResult normDiv(mlir::Operation *op);
+  mlir::LogicalResult linear(mlir::Operation *op);
+  mlir::LogicalResult gemm(mlir::Operation *op);
+  mlir::LogicalResult addRows(mlir::Operation *op);
+  mlir::LogicalResult mulRows(mlir::Operation *op);
+  mlir::LogicalResult sigmoid(mlir::Operation *op);
+  mlir::LogicalResult emitLinear(mlir::Operation *op, mlir::Value input, const TensorView &matrix);
+  // attention
+  mlir::LogicalResult angle(mlir::Operation *op);
+  mlir::LogicalResult trigonometry(mlir::Operation *op);
+  mlir::LogicalResult sliceHalf(mlir::Operation *op);
+  mlir::LogicalResult negate(mlir::Operation *op);
+  mlir::LogicalResult concatHeads(mlir::Operation *op);
+  mlir::LogicalResult rotaryMul(mlir::Operation *op);
+  mlir::LogicalResult rotaryAdd(mlir::Operation *op);
+  mlir::LogicalResult scale(mlir::Operation *op);
+  mlir::LogicalResult mask(mlir::Operation *op);
+  mlir::LogicalResult maskCount(mlir::Operation *op);
+  mlir::LogicalResult maskAdd(mlir::Operation *op);
+  mlir::LogicalResult scores(mlir::Operation *op);
+  mlir::LogicalResult probabilities(mlir::Operation *op);
+  mlir::LogicalResult isNan(mlir::Operation *op);
+  mlir::LogicalResult attend(mlir::Operation *op);
+  std::optional<Meaning> asCache(const Meaning &meaning);
+  // experts
+  mlir::LogicalResult expertScores(mlir::Operation *op);
+  mlir::LogicalResult topK(mlir::Operation *op);
+  mlir::LogicalResult topSum(mlir::Operation *op);
+  mlir::LogicalResult topAdd(mlir::Operation *op);
+  mlir::LogicalResult topDiv(mlir::Operation *op);
+  mlir::LogicalResult topMul(mlir::Operation *op);
+  mlir::LogicalResult repeatRows(mlir::Operation *op);
+  mlir::LogicalResult gatherExperts(mlir::Operation *op);
+  mlir::LogicalResult expertMatMul(mlir::Operation *op);
+  mlir::LogicalResult expertSplit(mlir::Operation *op);
+  mlir::LogicalResult expertSlice(mlir::Operation *op);
+  mlir::LogicalResult expertActivation(mlir::Operation *op);
+  mlir::LogicalResult expertMul(mlir::Operation *op);
+  mlir::LogicalResult sumExperts(mlir::Operation *op);
+  mlir::LogicalResult oneHot(mlir::Operation *op);
+  mlir::LogicalResult choiceGather(mlir::Operation *op);
+  mlir::LogicalResult nonZero(mlir::Operation *op);
+  mlir::LogicalResult splitPairs(mlir::Operation *op);
+  mlir::LogicalResult pairIndex(mlir::Operation *op);
+  mlir::LogicalResult scatter(mlir::Operation *op);
+  mlir::LogicalResult addPartial(mlir::Operation *op);
+  mlir::LogicalResult emitMoe(mlir::Operation *op, const RouteMeaning &route, mlir::Value source,
+                              const std::map<int64_t, ExpertMeaning> &experts, Form form, llvm::StringRef pattern);
+
+  mlir::ModuleOp module;
+  const WeightStore &store;
+  Prover *prover;
+  mlir::OpBuilder builder;
+  llvm::StringMap<llvm::SmallVector<Handler, 6>> handlers;
+  llvm::DenseMap<mlir::Value, Meaning> meanings;
+  unsigned nextSymbol = 2;
+  const Extent tokens = Extent::symbol(0), pastLength = Extent::symbol(1);
+
+  mlir::Value ids;  // the raised function's argument
+  llvm::SmallVector<mlir::Value> pasts;
+  llvm::DenseMap<mlir::Attribute, std::string> weightNames;  // by [source, shape]
+  std::map<std::string, mlir::Operation *> tensorOps;
+  mlir::Operation *firstFunction = nullptr;  // weights are made before it
+  int64_t attentionLayers = 0, moeLayers = 0;
+};
+
+} // namespace emoe
+
+#endif // EMOE_COMPILER_RAISE_RAISER_H_

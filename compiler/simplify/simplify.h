@@ -1,0 +1,17 @@
+// simplify: import clean-up. What says nothing about the model goes before patterns are looked for.
+#ifndef EMOE_COMPILER_SIMPLIFY_SIMPLIFY_H_
+#define EMOE_COMPILER_SIMPLIFY_SIMPLIFY_H_
+
+#include "mlir/IR/BuiltinOps.h"
+
+namespace emoe {
+
+// Float types are storage: casts between them go, as do identities and inference-time dropouts, operations that are
+// computed twice (exporters repeat shapes and positions for every layer), and what nothing needs.
+mlir::LogicalResult simplify(mlir::ModuleOp module);
+
+void registerSimplifyPasses();
+
+} // namespace emoe
+
+#endif // EMOE_COMPILER_SIMPLIFY_SIMPLIFY_H_
