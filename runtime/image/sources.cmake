@@ -1,0 +1,3 @@
+list(APPEND EMOE_RUNTIME_SOURCES
+  ${CMAKE_CURRENT_SOURCE_DIR}/image/cpu.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/image/image.cpp)
