@@ -1,0 +1,176 @@
+// KvAppend and Attention over a layer's cache of keys and values.
+//   keys:   f32 [kvHeads][capacity / 16][headDim][16 positions]: a vector is one element of 16 keys
+//   values: f32 [kvHeads][capacity][headDim]
+// Attention walks blocks of 16 absolute positions with an online softmax: maximum m, denominator l, and the sum of
+// weighted values, kept in the output row. The order of every sum depends on absolute positions alone, so results
+// are the same for any chunking, tiles and threads. Positions that were never written may hold anything: scores of
+// theirs are replaced before use, and values are read at the nearest visible position, with weight zero.
+#include <limits>
+
+#include "compiler/codegen/math.h"
+#include "schema/kernel_abi.h"
+
+namespace emoe {
+
+mlir::LogicalResult emitKvAppend(KernelBuilder &k) {
+  const KernelSpec &spec = k.spec;
+  int64_t width = spec.kvHeads * spec.headDim, stride = static_cast<int64_t>(f32RowBytes(width));
+  int64_t headBytes = 4 * spec.headDim;
+  Expr key = k.operand(0), value = k.operand(1), keys = k.operand(2), values = k.operand(3);
+  Expr start = k.position(), capacity = k.capacity();
+  k.forTiles([&](Expr t) {
+    Expr position = start + t;
+    Expr keyRow = k.at(key, t * double(stride)), valueRow = k.at(value, t * double(stride));
+    k.loop(k.i64(0), k.i64(spec.kvHeads), 1, [&](Expr head) {
+      // Element d of position p: float ((head * capacity + p - p % 16) * headDim + d * 16 + p % 16).
+      Expr inBlock = position % double(EMOE_KV_BLOCK);
+      Expr block = k.at(k.at(keys, (head * capacity + (position - inBlock)) * double(headBytes)), inBlock * 4.0);
+      Expr from = k.at(keyRow, head * double(headBytes));
+      k.loop(k.i64(0), k.i64(headBytes), 4, [&](Expr offset) {
+        k.store(k.loadF32(k.at(from, offset)), k.at(block, offset * double(EMOE_KV_BLOCK)));
+      });
+      Expr to = k.at(values, (head * capacity + position) * double(headBytes));
+      k.forVectors(spec.headDim, [&](Expr offset, int64_t valid) {
+        k.storeLanes(k.loadLanes(k.at(valueRow, head * double(headBytes) + offset), valid), k.at(to, offset), valid);
+      });
+    });
+  });
+  return mlir::success();
+}
+
+namespace {
+
+// q . k of one head with 16 keys: four sums over d mod 4, then pairwise.
+Expr dotKeys(KernelBuilder &k, Expr q, Expr block, int64_t headDim) {
+  constexpr int64_t kSums = 4;
+  constexpr int64_t kVectorBytes = 4 * kLanes;
+  KernelBuilder::Exprs sums(kSums, k.constant(k.vec(k.b.getF32Type()), 0));
+  auto step = [&](Expr sum, Expr qAt, Expr keyAt) { return fma(splat(k.loadF32(qAt)), k.loadLanes(keyAt), sum); };
+  int64_t whole = headDim / kSums * kSums;
+  if (whole) {
+    sums = k.loop(k.i64(0), k.i64(whole), kSums, sums, [&](Expr d, llvm::ArrayRef<Expr> carried) {
+      KernelBuilder::Exprs next;
+      Expr qAt = k.at(q, d * 4.0), keyAt = k.at(block, d * double(kVectorBytes));
+      for (int64_t i = 0; i < kSums; ++i) {
+        next.push_back(step(carried[i], k.at(qAt, 4 * i), k.at(keyAt, kVectorBytes * i)));
+      }
+      return next;
+    });
+  }
+  for (int64_t d = whole; d < headDim; ++d) {
+    sums[d - whole] = step(sums[d - whole], k.at(q, 4 * d), k.at(block, kVectorBytes * d));
+  }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+// out = out * correction + sum over the block's 16 positions, ascending, of weight * value, for four vectors of the
+// head at a time.
+void addValues(KernelBuilder &k, Expr out, Expr correction, Expr weights, llvm::ArrayRef<Expr> rows, int64_t headDim) {
+  constexpr int64_t kVectors = 4;
+  KernelBuilder::Exprs weight;
+  for (int64_t p = 0; p < kLanes; ++p) {
+    weight.push_back(splat(lane(weights, p)));
+  }
+  Expr factor = splat(correction);
+  auto group = [&](Expr offset, llvm::ArrayRef<int64_t> valid) {
+    KernelBuilder::Exprs sums;
+    for (size_t v = 0; v < valid.size(); ++v) {
+      sums.push_back(k.loadLanes(k.at(k.at(out, offset), int64_t(4 * kLanes * v)), valid[v]) * factor);
+    }
+    for (int64_t p = 0; p < kLanes; ++p) {
+      for (size_t v = 0; v < valid.size(); ++v) {
+        Expr value = k.loadLanes(k.at(k.at(rows[p], offset), int64_t(4 * kLanes * v)), valid[v]);
+        sums[v] = fma(weight[p], value, sums[v]);
+      }
+    }
+    for (size_t v = 0; v < valid.size(); ++v) {
+      k.storeLanes(sums[v], k.at(k.at(out, offset), int64_t(4 * kLanes * v)), valid[v]);
+    }
+  };
+  int64_t block = kVectors * kLanes, whole = headDim / block * block;
+  if (whole) {
+    k.loop(k.i64(0), k.i64(4 * whole), 4 * block,
+           [&](Expr offset) { group(offset, llvm::SmallVector<int64_t>(kVectors, kLanes)); });
+  }
+  if (whole < headDim) {
+    llvm::SmallVector<int64_t> valid;
+    for (int64_t d = whole; d < headDim; d += kLanes) {
+      valid.push_back(std::min(kLanes, headDim - d));
+    }
+    group(k.i64(4 * whole), valid);
+  }
+}
+
+} // namespace
+
+mlir::LogicalResult emitAttention(KernelBuilder &k) {
+  const KernelSpec &spec = k.spec;
+  int64_t width = spec.heads * spec.headDim, stride = static_cast<int64_t>(f32RowBytes(width));
+  int64_t headBytes = 4 * spec.headDim, headsPerKey = spec.heads / spec.kvHeads;
+  Expr queries = k.operand(0), keys = k.operand(1), values = k.operand(2), result = k.operand(3);
+  Expr start = k.position(), capacity = k.capacity();
+  if (spec.hasSinks) {
+    k.operand(4);
+  }
+  mlir::Type f32 = k.b.getF32Type();
+  const double minusInfinity = -std::numeric_limits<double>::infinity();
+  k.forTiles([&](Expr tile) {
+    Expr t = tile / double(spec.heads), head = tile % double(spec.heads);
+    Expr last = start + t;
+    Expr low = k.i64(0);
+    if (spec.window > 0) {
+      low = max(last - double(spec.window - 1), low);
+    }
+    Expr offset = t * double(stride) + head * double(headBytes);
+    Expr q = k.at(queries, offset), out = k.at(result, offset);
+    Expr cache = (head / double(headsPerKey)) * capacity * double(headBytes);
+    Expr headKeys = k.at(keys, cache), headValues = k.at(values, cache);
+
+    Expr zero = k.constant(k.vec(f32), 0);
+    k.forVectors(spec.headDim, [&](Expr at, int64_t valid) { k.storeLanes(zero, k.at(out, at), valid); });
+    // A sink is a position without a value.
+    Expr m = spec.hasSinks ? k.loadF32(k.at(k.operand(4), head * 4.0)) : k.f32(minusInfinity);
+    Expr l = k.f32(spec.hasSinks ? 1 : 0);
+    KernelBuilder::Exprs ends = k.loop(
+        low - low % double(EMOE_KV_BLOCK), last + 1.0, EMOE_KV_BLOCK, {m, l},
+        [&](Expr first, llvm::ArrayRef<Expr> carried) -> KernelBuilder::Exprs {
+          Expr scores = dotKeys(k, q, k.at(headKeys, first * double(headBytes)), spec.headDim) * double(spec.scale);
+          if (spec.softcap > 0) {
+            scores = emitTanh(scores / double(spec.softcap)) * double(spec.softcap);
+          }
+          // Lane i is position first + i; visible from low to last.
+          llvm::SmallVector<int32_t> indices;
+          for (int32_t i = 0; i < kLanes; ++i) {
+            indices.push_back(i);
+          }
+          Expr lanes = k.constantI32s(indices);
+          Expr visible = lanes <= splat(truncate(min(last - first, k.i64(kLanes)), 32));
+          if (spec.window > 0) {
+            visible = visible & (lanes >= splat(truncate(max(low - first, k.i64(0)), 32)));
+          }
+          scores = select(visible, scores, constantLike(scores, minusInfinity));
+          Expr maximum = max(carried[0], reduceMax(scores));
+          Expr correction = emitExp(carried[0] - maximum);
+          Expr weights = select(visible, emitExp(scores - maximum), constantLike(scores, 0));
+          Expr denominator = carried[1] * correction + reduceSum(weights);
+          KernelBuilder::Exprs rows;
+          for (int64_t p = 0; p < kLanes; ++p) {
+            Expr position = max(min(first + double(p), last), low);
+            rows.push_back(k.at(headValues, position * double(headBytes)));
+          }
+          addValues(k, out, correction, weights, rows, spec.headDim);
+          return {maximum, denominator};
+        });
+    Expr denominator = splat(ends[1]);
+    k.forVectors(spec.headDim, [&](Expr at, int64_t valid) {
+      k.storeLanes(k.loadLanes(k.at(out, at), valid) / denominator, k.at(out, at), valid);
+    });
+    // The last head's tile writes the row's padding.
+    if (f32RowBytes(width) != static_cast<uint64_t>(4 * width)) {
+      k.ifThen(head == double(spec.heads - 1), [&] { k.zeroPadding(k.at(result, t * double(stride)), width); });
+    }
+  });
+  return mlir::success();
+}
+
+} // namespace emoe

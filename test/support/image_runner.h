@@ -1,0 +1,24 @@
+// Compiles kernels for a target and runs them, in this process or under the emulator.
+#ifndef EMOE_TEST_SUPPORT_IMAGE_RUNNER_H_
+#define EMOE_TEST_SUPPORT_IMAGE_RUNNER_H_
+
+#include <string>
+#include <vector>
+
+#include "compiler/codegen/image.h"
+#include "test/support/image_call.h"
+
+namespace emoe::test {
+
+// The targets that this machine can run: those of its own CPU, and AArch64's if the build found a cross compiler and qemu.
+const std::vector<const Target *> &runnableTargets();
+
+// The image of these kernels; a failure is reported to GoogleTest and gives an empty image. One image for each (specs, target) is kept.
+const KernelImage &imageFor(const std::vector<KernelSpec> &specs, const Target &target);
+
+// Runs one kernel; all tiles unless the call says which (lastTile > 0). The result is empty or what went wrong.
+std::string runKernel(const KernelSpec &spec, const Target &target, KernelCall &call);
+
+} // namespace emoe::test
+
+#endif // EMOE_TEST_SUPPORT_IMAGE_RUNNER_H_
