@@ -1,0 +1,288 @@
+#include "tools/emoe-rt/flags.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/emoe-rt/output.h"
+
+namespace emoe::rt {
+namespace {
+
+// A plain decimal number without sign or spaces, at most `most`.
+bool Number(const char *text, uint64_t most, uint64_t *out) {
+  if (*text == 0) return false;
+  uint64_t value = 0;
+  for (; *text != 0; ++text) {
+    if (*text < '0' || *text > '9') return false;
+    if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, uint64_t(*text - '0'), &value)) {
+      return false;
+    }
+  }
+  *out = value;
+  return value <= most;
+}
+
+bool Number32(const char *text, uint32_t least, uint32_t *out) {
+  uint64_t value;
+  if (!Number(text, 0x7fffffff, &value) || value < least) return false;
+  *out = static_cast<uint32_t>(value);
+  return true;
+}
+
+// 0, 0.25, 12.5: digits and one point.
+bool Decimal(const char *text, float *out) {
+  double value = 0, place = 1;
+  bool point = false, digits = false;
+  for (; *text != 0; ++text) {
+    if (*text == '.' && !point) {
+      point = true;
+    } else if (*text >= '0' && *text <= '9') {
+      digits = true;
+      value = value * 10 + (*text - '0');
+      if (point) place *= 10;
+      if (value > 1e15) return false;
+    } else {
+      return false;
+    }
+  }
+  *out = static_cast<float>(value / place);
+  return digits;
+}
+
+// 512M, 0.5G, 700K (powers of 1024), plain bytes, max.
+bool Size(const char *text, Options *o) {
+  if (strcmp(text, "max") == 0) return o->budget_max = true;
+  size_t length = strlen(text);
+  if (length == 0 || length > 30) return false;
+  char digits[32];
+  memcpy(digits, text, length + 1);
+  double unit = 1;
+  switch (digits[length - 1]) {
+    case 'K': case 'k': unit = 1024.0; break;
+    case 'M': case 'm': unit = 1024.0 * 1024; break;
+    case 'G': case 'g': unit = 1024.0 * 1024 * 1024; break;
+    default: return Number(text, UINT64_MAX / 2, &o->budget) && o->budget != 0;
+  }
+  digits[length - 1] = 0;
+  float value;
+  uint64_t whole;
+  if (Number(digits, 1u << 30, &whole)) {
+    o->budget = whole * static_cast<uint64_t>(unit);
+  } else if (Decimal(digits, &value) && value < 1e9f) {
+    o->budget = static_cast<uint64_t>(static_cast<double>(value) * unit);
+  } else {
+    return false;
+  }
+  return o->budget != 0;
+}
+
+enum : uint32_t {
+  kRun = 1, kLogits = 2, kEval = 4, kTokenize = 8, kInspect = 16, kVerify = 32, kPlan = 64, kBench = 128, kVersion = 256,
+  kSessions = kRun | kLogits | kEval | kBench,
+  kAll = 511
+};
+
+struct Flag {
+  const char *name, *argument, *help;  // argument null: a switch
+  uint32_t verbs;
+  bool (*set)(Options *o, const char *value);
+};
+
+const Flag kFlags[] = {
+    {"--memory-budget", "SIZE", "anonymous memory of the whole process: 512M, 0.5G, bytes, or max (all experts stay)",
+     kSessions | kPlan, [](Options *o, const char *v) { return Size(v, o); }},
+    {"--ctx", "N", "positions of the KV cache (default: the bundle's)", kSessions | kPlan,
+     [](Options *o, const char *v) { return Number32(v, 1, &o->context); }},
+    {"--threads", "T", "threads that compute (default: the processors at hand)", kSessions | kPlan,
+     [](Options *o, const char *v) { return Number32(v, 1, &o->threads); }},
+    {"--prefill-chunk", "N", "tokens computed together (default: the bundle's)", kSessions | kPlan,
+     [](Options *o, const char *v) { return Number32(v, 1, &o->chunk); }},
+    {"--io", "auto|uring|pread", "how records are read", kSessions,
+     [](Options *o, const char *v) {
+       o->io = *v == 'u' ? IoMode::kUring : *v == 'p' ? IoMode::kPread : IoMode::kAuto;
+       return !strcmp(v, "auto") || !strcmp(v, "uring") || !strcmp(v, "pread");
+     }},
+    {"--direct", "auto|on|off", "whether reads pass the page cache by", kSessions,
+     [](Options *o, const char *v) {
+       o->direct = !strcmp(v, "on") ? DirectMode::kOn : !strcmp(v, "off") ? DirectMode::kOff : DirectMode::kAuto;
+       return !strcmp(v, "on") || !strcmp(v, "off") || !strcmp(v, "auto");
+     }},
+    {"--io-timeout", "SECONDS", "give up when the storage does not answer (default 30)", kSessions,
+     [](Options *o, const char *v) { return Number32(v, 1, &o->io_timeout) && o->io_timeout <= 3600; }},
+    {"--isa", "NAME", "kernels to use (default: the best that this processor runs)", kSessions,
+     [](Options *o, const char *v) { return *(o->isa = v) != 0; }},
+    {"--policy", "lfu|lru", "which expert makes room (default: the bundle's)", kSessions,
+     [](Options *o, const char *v) { o->policy = v; return !strcmp(v, "lfu") || !strcmp(v, "lru"); }},
+    {"--prompt", "TEXT", "text to go on from (default: standard input)", kRun | kTokenize,
+     [](Options *o, const char *v) { o->prompt = v; return true; }},
+    {"--prompt-file", "FILE", "the same, from a file", kRun | kTokenize,
+     [](Options *o, const char *v) { return *(o->prompt_file = v) != 0; }},
+    {"-n", "N", "tokens to generate (default 128; bench: 32)", kRun | kBench,
+     [](Options *o, const char *v) { o->count_given = true; return Number32(v, 0, &o->count); }},
+    {"--seed", "S", "of the random numbers (default: another each time)", kRun,
+     [](Options *o, const char *v) { o->seed_given = true; return Number(v, UINT64_MAX, &o->sample.seed); }},
+    {"--temp", "X", "temperature (default 0.8; 0: always the best token)", kRun,
+     [](Options *o, const char *v) { return Decimal(v, &o->sample.temperature); }},
+    {"--top-k", "N", "draw among the N best (default 40; 0: all)", kRun,
+     [](Options *o, const char *v) { return Number32(v, 0, &o->sample.top_k); }},
+    {"--top-p", "X", "draw among the best that hold this share (default 0.95; 1: all)", kRun,
+     [](Options *o, const char *v) { return Decimal(v, &o->sample.top_p) && o->sample.top_p <= 1; }},
+    {"--min-p", "X", "leave out what is less likely than X times the best (default 0.05; 0: none)", kRun,
+     [](Options *o, const char *v) { return Decimal(v, &o->sample.min_p) && o->sample.min_p <= 1; }},
+    {"--greedy", nullptr, "the same as --temp 0", kRun,
+     [](Options *o, const char *) { o->sample.temperature = 0; return true; }},
+    {"--ignore-eos", nullptr, "go on after an end-of-text token", kRun,
+     [](Options *o, const char *) { return o->ignore_eos = true; }},
+    {"--no-bos", nullptr, "do not prepend the model's first token", kRun | kTokenize,
+     [](Options *o, const char *) { return o->no_bos = true; }},
+    {"--parse-special", nullptr, "special tokens in the text are tokens, not text", kRun | kTokenize,
+     [](Options *o, const char *) { return o->parse_special = true; }},
+    {"--trace", "FILE", "write the chosen experts of each token and layer as JSON lines", kRun,
+     [](Options *o, const char *v) { return *(o->trace = v) != 0; }},
+    {"--stats", nullptr, "more numbers at the end", kRun, [](Options *o, const char *) { return o->stats = true; }},
+    {"--tokens", "FILE", "token ids as text, taken as they are", kLogits,
+     [](Options *o, const char *v) { return *(o->tokens = v) != 0; }},
+    {"-o", "OUT.npy", "where the float32 logits [tokens, vocab] go", kLogits,
+     [](Options *o, const char *v) { return *(o->output = v) != 0; }},
+    {"--text", "FILE...", "texts to evaluate", kEval,
+     [](Options *o, const char *v) {
+       if (o->text_count == kMostTexts) return false;
+       o->texts[o->text_count++] = v;
+       return true;
+     }},
+    {"--window", "N", "tokens of text in a window (default 512)", kEval,
+     [](Options *o, const char *v) { return Number32(v, 1, &o->window); }},
+    {"-p", "N", "tokens of the prompt (default 128)", kBench,
+     [](Options *o, const char *v) { return Number32(v, 1, &o->prompt_tokens); }},
+    {"-r", "N", "repetitions (default 3)", kBench,
+     [](Options *o, const char *v) { return Number32(v, 1, &o->repetitions) && o->repetitions <= 100; }},
+    {"--json", nullptr, "machine-readable output", kAll, [](Options *o, const char *) { return o->json = true; }},
+};
+
+void Help(const Verb *verb) {
+  if (verb == nullptr) {
+    Print("emoe-rt runs mixture-of-experts language models inside a memory budget.\n\nusage: emoe-rt VERB ...\n\n");
+    for (const Verb *v = kVerbs; v->name; ++v) Print("  %-9s %s\n", v->name, v->summary);
+    Print("\nemoe-rt VERB --help says more. Exit codes: 0 done, 2 usage, 3 bad bundle, 4 storage failed, 5 budget too "
+          "small,\n6 unsupported, 130 interrupted, 1 a defect of emoe-rt.\n");
+    return;
+  }
+  Print("%s\n\nusage: emoe-rt %s %s [flags]\n\n", verb->summary, verb->name, verb->positional);
+  for (const Flag &flag : kFlags) {
+    if ((flag.verbs & verb->bit) == 0) continue;
+    char left[48];
+    snprintf(left, sizeof(left), "%s%s%s", flag.name, flag.argument ? " " : "", flag.argument ? flag.argument : "");
+    Print("  %-24s %s\n", left, flag.help);
+  }
+  Print("\nexamples:\n%s", verb->examples);
+}
+
+// Edit distance of short names, for suggestions.
+size_t Distance(const char *a, const char *b) {
+  size_t row[40], n = strlen(b);
+  if (n >= 39) return 99;
+  for (size_t j = 0; j <= n; ++j) row[j] = j;
+  for (size_t i = 1; a[i - 1] != 0; ++i) {
+    size_t corner = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= n; ++j) {
+      size_t best = corner + (a[i - 1] != b[j - 1]);
+      corner = row[j];
+      if (row[j] + 1 < best) best = row[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      row[j] = best;
+    }
+  }
+  return row[n];
+}
+
+int UnknownName(const char *kind, const char *name, const char *nearest, size_t distance) {
+  if (nearest != nullptr && distance <= 3) {
+    return Fail(2, "unknown %s '%s': did you mean %s?", kind, name, nearest);
+  }
+  return Fail(2, "unknown %s '%s': emoe-rt --help lists what there is", kind, name);
+}
+
+int UnknownFlag(const char *name, uint32_t verb) {
+  const char *nearest = nullptr;
+  size_t least = 99;
+  for (const Flag &flag : kFlags) {
+    size_t distance = Distance(name, flag.name);
+    if ((flag.verbs & verb) != 0 && distance < least) {
+      least = distance;
+      nearest = flag.name;
+    }
+  }
+  return UnknownName("flag", name, nearest, least);
+}
+
+}  // namespace
+
+int ParseCommandLine(int argc, char **argv, Options *options, const Verb **verb) {
+  *verb = nullptr;
+  if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+    Help(nullptr);
+    return argc < 2 ? 2 : 0;
+  }
+  const char *name = !strcmp(argv[1], "--version") ? "version" : argv[1];
+  const char *nearest = nullptr;
+  size_t least = 99;
+  for (const Verb *v = kVerbs; v->name; ++v) {
+    if (!strcmp(v->name, name)) *verb = v;
+    size_t distance = Distance(name, v->name);
+    if (distance < least) {
+      least = distance;
+      nearest = v->name;
+    }
+  }
+  if (*verb == nullptr) return UnknownName("verb", name, nearest, least);
+  options->verb = name;
+  bool flags = true;
+  for (int i = 2; i < argc; ++i) {
+    const char *argument = argv[i];
+    if (flags && !strcmp(argument, "--")) {
+      flags = false;
+      continue;
+    }
+    if (!flags || argument[0] != '-' || argument[1] == 0) {
+      if (options->bundle != nullptr || (*verb)->positional[0] == 0) {
+        return Fail(2, "unexpected argument '%s': emoe-rt %s takes %s", argument, name,
+                    (*verb)->positional[0] ? "one bundle" : "none");
+      }
+      options->bundle = argument;
+      continue;
+    }
+    if (!strcmp(argument, "--help") || !strcmp(argument, "-h")) {
+      Help(*verb);
+      return 0;
+    }
+    const char *equals = argument[1] == '-' ? strchr(argument, '=') : nullptr;
+    size_t length = equals ? static_cast<size_t>(equals - argument) : strlen(argument);
+    const Flag *found = nullptr;
+    for (const Flag &flag : kFlags) {
+      if ((flag.verbs & (*verb)->bit) && strlen(flag.name) == length && !memcmp(flag.name, argument, length)) {
+        found = &flag;
+      }
+    }
+    if (found == nullptr) return UnknownFlag(argument, (*verb)->bit);
+    const char *value = equals ? equals + 1 : "";
+    if (found->argument == nullptr && equals) return Fail(2, "%s takes no value", found->name);
+    if (found->argument != nullptr && !equals) {
+      if (i + 1 == argc) return Fail(2, "%s needs a value: %s %s", found->name, found->name, found->argument);
+      value = argv[++i];
+    }
+    if (!found->set(options, value)) {
+      return Fail(2, "%s '%s' is not valid: %s %s, %s", found->name, value, found->name, found->argument, found->help);
+    }
+    // --text takes all files that follow.
+    while (!strcmp(found->name, "--text") && i + 1 < argc && argv[i + 1][0] != '-') {
+      if (!found->set(options, argv[++i])) return Fail(2, "--text takes at most %zu files", kMostTexts);
+    }
+  }
+  if ((*verb)->positional[0] != 0 && options->bundle == nullptr) {
+    return Fail(2, "no bundle given: emoe-rt %s %s", name, (*verb)->positional);
+  }
+  return -1;
+}
+
+}  // namespace emoe::rt

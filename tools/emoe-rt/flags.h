@@ -1,0 +1,53 @@
+// The command line: one table of flags drives parsing, --help and suggestions.
+#ifndef EMOE_TOOLS_EMOE_RT_FLAGS_H_
+#define EMOE_TOOLS_EMOE_RT_FLAGS_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/io/reader.h"
+#include "runtime/text/sample.h"
+
+namespace emoe::rt {
+
+constexpr size_t kMostTexts = 64;
+
+struct Options {
+  const char *verb = nullptr, *bundle = nullptr;
+  bool json = false;
+
+  uint64_t budget = 0;       // bytes; 0: not given
+  bool budget_max = false;   // --memory-budget max
+  uint32_t context = 0, threads = 0, chunk = 0;
+  IoMode io = IoMode::kAuto;
+  DirectMode direct = DirectMode::kAuto;
+  uint32_t io_timeout = 30;  // seconds
+  const char *isa = nullptr, *policy = nullptr;
+
+  const char *prompt = nullptr, *prompt_file = nullptr, *trace = nullptr;
+  uint32_t count = 128;
+  bool count_given = false;
+  SampleOptions sample;
+  bool seed_given = false, ignore_eos = false, no_bos = false, parse_special = false, stats = false;
+
+  const char *tokens = nullptr, *output = nullptr;
+  const char *texts[kMostTexts] = {};
+  size_t text_count = 0;
+  uint32_t window = 512, prompt_tokens = 128, repetitions = 3;
+};
+
+struct Verb {
+  const char *name, *positional, *summary, *examples;
+  uint32_t bit;
+  int (*run)(const Options &options);
+};
+
+// Both end with an entry whose name is null.
+extern const Verb kVerbs[];
+
+// Parses everything behind the program's name; an exit code, or -1: go on. Prints help and errors itself.
+int ParseCommandLine(int argc, char **argv, Options *options, const Verb **verb);
+
+}  // namespace emoe::rt
+
+#endif  // EMOE_TOOLS_EMOE_RT_FLAGS_H_

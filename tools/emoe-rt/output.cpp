@@ -1,0 +1,191 @@
+#include "tools/emoe-rt/output.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+namespace emoe::rt {
+namespace {
+
+void Write(int fd, const char *prefix, const char *format, va_list arguments, const char *suffix) {
+  char text[2048];
+  int head = snprintf(text, sizeof(text), "%s", prefix);
+  int body = vsnprintf(text + head, sizeof(text) - head - 2, format, arguments);
+  size_t length = static_cast<size_t>(head) + (body < 0 ? 0 : static_cast<size_t>(body));
+  if (length > sizeof(text) - 3) length = sizeof(text) - 3;
+  memcpy(text + length, suffix, strlen(suffix));
+  WriteAll(fd, text, length + strlen(suffix));
+}
+
+constexpr char kReplacement[] = "\xEF\xBF\xBD";
+
+// Bytes of the character that starts with `lead`; 0 if none does.
+size_t Length(uint8_t lead) {
+  return lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+}
+
+// Whether `byte` may stand at `index` (1 to 3) behind `lead`: no surrogates, nothing overlong, nothing past U+10FFFF.
+bool Continues(uint8_t lead, size_t index, uint8_t byte) {
+  uint8_t least = 0x80, most = 0xBF;
+  if (index == 1) {
+    if (lead == 0xE0) least = 0xA0;
+    if (lead == 0xED) most = 0x9F;
+    if (lead == 0xF0) least = 0x90;
+    if (lead == 0xF4) most = 0x8F;
+  }
+  return byte >= least && byte <= most;
+}
+
+}  // namespace
+
+bool WriteAll(int fd, const void *data, size_t bytes) {
+  const char *at = static_cast<const char *>(data);
+  while (bytes != 0) {
+    ssize_t written = write(fd, at, bytes);
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) {
+      at += written;
+      bytes -= static_cast<size_t>(written);
+    }
+  }
+  return true;
+}
+
+void Print(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  Write(STDOUT_FILENO, "", format, arguments, "");
+  va_end(arguments);
+}
+
+void Log(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  Write(STDERR_FILENO, "", format, arguments, "");
+  va_end(arguments);
+}
+
+int Fail(int code, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  Write(STDERR_FILENO, "emoe-rt: error: ", format, arguments, "\n");
+  va_end(arguments);
+  return code;
+}
+
+int Fail(const Status &status, const char *bundle, const Session *session) {
+  int code = static_cast<int>(status.code);
+  const char *what = status.what;
+  auto detail = static_cast<unsigned long long>(status.detail), more = static_cast<unsigned long long>(status.detail2);
+  const RecordFailure *failure = session != nullptr && session->failure().happened ? &session->failure() : nullptr;
+  switch (status.code) {
+    case StatusCode::kBadBundle:
+      if (failure != nullptr) {
+        Fail(code, "%s: layer %u expert %u @0x%llx, chunk %u: damaged (CRC %08x, not %08x); get the bundle again or "
+             "compile it again", bundle, failure->layer, failure->expert,
+             static_cast<unsigned long long>(failure->offset), failure->chunk, failure->actual_crc,
+             failure->expected_crc);
+      } else {
+        Fail(code, "%s: %s %llu (%llu); get the bundle again or compile it again", bundle, what, detail, more);
+      }
+      break;
+    case StatusCode::kIo:
+      Fail(code, "%s: %s %llu%s%s; check the path and the device, then try again", bundle, what, detail,
+           more != 0 ? ": " : "", more != 0 ? strerror(static_cast<int>(more)) : "");
+      if (failure != nullptr) {
+        Log("emoe-rt: note: it was the record of layer %u expert %u @0x%llx\n", failure->layer, failure->expert,
+            static_cast<unsigned long long>(failure->offset));
+      }
+      break;
+    case StatusCode::kBudget:
+      Fail(code, "%s: %s %llu (%.1f MiB)%s; use --memory-budget %llu or more, or a smaller --ctx or --prefill-chunk",
+           bundle, what, detail, static_cast<double>(detail) / 1048576, more != 0 ? " for what was asked" : "", detail);
+      break;
+    case StatusCode::kUnsupported:
+      Fail(code, "%s: %s", bundle, what);
+      break;
+    default:
+      if (more != 0) {
+        Fail(code, "%s: %s %llu (now %llu)", bundle, what, detail, more);
+      } else if (detail != 0) {
+        Fail(code, "%s: %s %llu", bundle, what, detail);
+      } else {
+        Fail(code, "%s: %s", bundle, what);
+      }
+  }
+  if (session != nullptr && session->hung()) _exit(code);  // a thread that waits for the device cannot be joined
+  return code;
+}
+
+void PrintJsonString(const char *text, size_t bytes) {
+  char out[1024];
+  size_t used = 0;
+  out[used++] = '"';
+  for (size_t i = 0; i < bytes; ++i) {
+    if (used > sizeof(out) - 16) {
+      WriteAll(STDOUT_FILENO, out, used);
+      used = 0;
+    }
+    uint8_t byte = static_cast<uint8_t>(text[i]);
+    if (byte == '"' || byte == '\\') {
+      out[used++] = '\\';
+      out[used++] = text[i];
+    } else if (byte < 0x20 || byte == 0x7f) {
+      used += static_cast<size_t>(snprintf(out + used, 8, "\\u%04x", byte));
+    } else {
+      out[used++] = text[i];
+    }
+  }
+  out[used++] = '"';
+  WriteAll(STDOUT_FILENO, out, used);
+}
+
+void ShowProgress(const char *what, uint64_t done, uint64_t total) {
+  static int shown = -1;
+  if (!isatty(STDERR_FILENO)) return;
+  if (total == 0) {
+    if (shown >= 0) Log("\r\033[K");
+    shown = -1;
+    return;
+  }
+  int percent = static_cast<int>(static_cast<double>(done) * 100 / static_cast<double>(total));
+  if (percent == shown) return;
+  shown = percent;
+  char bar[41];
+  for (int i = 0; i < 40; ++i) bar[i] = i < percent * 40 / 100 ? '#' : '.';
+  bar[40] = 0;
+  Log("\r%s [%s] %3d %%", what, bar, percent);
+}
+
+size_t CharacterStream::Push(const char *bytes, size_t count, char *out) {
+  size_t used = 0;
+  auto replace = [&] {
+    memcpy(out + used, kReplacement, 3);
+    used += 3;
+    count_ = 0;
+  };
+  for (size_t i = 0; i < count; ++i) {
+    uint8_t byte = static_cast<uint8_t>(bytes[i]);
+    if (count_ != 0 && !Continues(held_[0], count_, byte)) replace();  // then `byte` starts anew
+    held_[count_++] = byte;
+    size_t length = Length(held_[0]);
+    if (length == 0) {
+      replace();
+    } else if (length == count_) {
+      memcpy(out + used, held_, length);
+      used += length;
+      count_ = 0;
+    }
+  }
+  return used;
+}
+
+size_t CharacterStream::Finish(char *out) {
+  if (count_ == 0) return 0;
+  memcpy(out, kReplacement, 3);
+  count_ = 0;
+  return 3;
+}
+
+}  // namespace emoe::rt

@@ -1,0 +1,219 @@
+// run and tokenize: text in, text or token ids out.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "runtime/memory/usage.h"
+#include "tools/emoe-rt/output.h"
+#include "tools/emoe-rt/start.h"
+#include "tools/emoe-rt/verbs.h"
+#include "tools/emoe-rt/vocabulary.h"
+
+namespace emoe::rt {
+namespace {
+
+int ReadPrompt(const Options &options, char **text, size_t *bytes) {
+  if (options.prompt != nullptr) {
+    *text = const_cast<char *>(options.prompt);
+    *bytes = strlen(options.prompt);
+    return 0;
+  }
+  bool read = options.prompt_file != nullptr ? ReadWhole(options.prompt_file, text, bytes)
+                                             : ReadStandardInput(text, bytes);
+  if (interrupted) return 130;
+  if (read) return 0;
+  return Fail(4, "%s: cannot read the prompt: %s; check the path",
+              options.prompt_file != nullptr ? options.prompt_file : "standard input", strerror(errno));
+}
+
+bool IsStop(const Bundle &bundle, int32_t token) {
+  for (int32_t stop : bundle.model.stop_tokens) {
+    if (stop == token) return true;
+  }
+  return false;
+}
+
+void WriteTrace(void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) {
+  char line[1024];
+  int used = snprintf(line, sizeof(line), "{\"token\": %llu, \"layer\": %u, \"experts\": [",
+                      static_cast<unsigned long long>(position), layer);
+  for (uint32_t i = 0; i < top_k && used < 1000; ++i) {
+    used += snprintf(line + used, sizeof(line) - static_cast<size_t>(used), i == 0 ? "%d" : ", %d", ids[i]);
+  }
+  used += snprintf(line + used, sizeof(line) - static_cast<size_t>(used), "]}\n");
+  WriteAll(*static_cast<int *>(user), line, static_cast<size_t>(used));
+}
+
+// Text as it comes: whole characters only. As JSON: a line a token.
+class Writer {
+ public:
+  explicit Writer(bool json) : json_(json) {}
+  bool Put(int32_t token, Text bytes) {
+    bool ok = true;
+    if (json_) Print("{\"token\": %d, \"text\": ", token);
+    for (size_t at = 0; at < bytes.size || (json_ && at == 0);) {
+      size_t piece = bytes.size - at < 256 ? bytes.size - at : 256;
+      char out[3 * 256 + 12];
+      size_t shown = stream_.Push(bytes.data + at, piece, out);
+      if (json_) {
+        PrintJsonString(out, shown);  // tokens longer than 256 bytes end up as several strings: see below
+        if (bytes.size > 256) break;
+      } else {
+        ok = WriteAll(STDOUT_FILENO, out, shown);
+      }
+      at += piece;
+      if (bytes.size == 0) break;
+    }
+    if (json_) Print("}\n");
+    return ok;
+  }
+  void Finish() {
+    char out[4];
+    size_t shown = stream_.Finish(out);
+    if (!json_) {
+      WriteAll(STDOUT_FILENO, out, shown);
+      WriteAll(STDOUT_FILENO, "\n", 1);
+    }
+  }
+
+ private:
+  bool json_;
+  CharacterStream stream_;
+};
+
+struct Times {
+  uint64_t start = 0, prompt_end = 0, end = 0;
+  uint64_t prompt_tokens = 0, generated = 0;
+};
+
+void Summary(const Options &options, const Session &session, const Times &times) {
+  SessionStats stats = session.stats();
+  uint64_t used = stats.hits + stats.misses, peak = AnonymousBytes(), budget = session.plan().total;
+  if (options.budget > budget) budget = options.budget;
+  double hit_rate = used == 0 ? 100 : 100.0 * static_cast<double>(stats.hits) / static_cast<double>(used);
+  double first = static_cast<double>(times.prompt_end - times.start) / 1e9;
+  double prompt_speed = PerSecond(times.prompt_tokens, times.prompt_end - times.start);
+  double speed = PerSecond(times.generated, times.end - times.prompt_end);
+  auto number = [](uint64_t n) { return static_cast<unsigned long long>(n); };
+  if (options.json) {
+    Print("{\"prompt_tokens\": %llu, \"prompt_tokens_per_second\": %.3f, \"generated_tokens\": %llu, "
+          "\"tokens_per_second\": %.3f, \"first_token_seconds\": %.4f, \"hits\": %llu, \"misses\": %llu, "
+          "\"bytes_read\": %llu, \"rereads\": %llu, \"stall_seconds\": %.4f, \"peak\": %llu, \"budget\": %llu, "
+          "\"slots\": %llu, \"records\": %llu, \"seed\": %llu}\n",
+          number(times.prompt_tokens), prompt_speed, number(times.generated), speed, first, number(stats.hits),
+          number(stats.misses), number(stats.bytes_read), number(stats.rereads),
+          static_cast<double>(stats.stall_ns) / 1e9, number(peak), number(budget), number(session.plan().slots),
+          number(session.plan().records), number(options.sample.seed));
+  }
+  Log("prompt %llu tok %.1f t/s | gen %llu tok %.1f t/s | TTFT %.2f s | cache %.0f %% | read %.1f MB | peak %.1f/%.1f "
+      "MB\n", number(times.prompt_tokens), prompt_speed, number(times.generated), speed, first, hit_rate,
+      static_cast<double>(stats.bytes_read) / 1e6, static_cast<double>(peak) / 1e6,
+      static_cast<double>(budget) / 1e6);
+  if (options.stats) {
+    Log("hits %llu, misses %llu, bytes read %llu, read again %llu, waited for storage %.3f s\n"
+        "slots %llu of %llu records (%llu bytes each), kernels %.*s, %s%s, %u threads, chunk %u, seed %llu\n",
+        number(stats.hits), number(stats.misses), number(stats.bytes_read), number(stats.rereads),
+        static_cast<double>(stats.stall_ns) / 1e9, number(session.plan().slots), number(session.plan().records),
+        number(session.plan().slot_bytes), static_cast<int>(session.isa().size), session.isa().data,
+        session.reader_name(), session.direct() ? " direct" : "", session.plan().threads, session.plan().chunk,
+        number(options.sample.seed));
+  }
+}
+
+}  // namespace
+
+int RunVerb(const Options &given) {
+  Options options = given;
+  if (!options.seed_given && getrandom(&options.sample.seed, sizeof(uint64_t), 0) != sizeof(uint64_t)) {
+    options.sample.seed = Nanoseconds();
+  }
+  Work work(options);
+  char *text = nullptr;
+  size_t bytes = 0;
+  if (int code = work.Open()) return code;
+  if (int code = ReadPrompt(options, &text, &bytes)) return code;
+  uint32_t context = options.context != 0 ? options.context : work.bundle.plan.context;
+  auto *ids = static_cast<int32_t *>(malloc((size_t{context} + 1) * sizeof(int32_t)));
+  if (ids == nullptr) return Fail(5, "no memory for %u token ids", context);
+  SessionOptions base;
+  int trace = -1;
+  if (options.trace != nullptr) {
+    trace = open(options.trace, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (trace < 0) return Fail(4, "%s: cannot write the trace: %s", options.trace, strerror(errno));
+    base.trace = WriteTrace;
+    base.trace_user = &trace;
+  }
+  if (int code = work.MakeSession(0, false, true, &base)) return code;
+  Session &session = *work.session;
+  Vocabulary vocabulary;
+  Status status = vocabulary.Open(session.tokenizer(), work.bundle.tokenizer.length);
+  if (!status.ok()) return work.Failed(status);
+  size_t count = 0, head = 0;
+  if (!options.no_bos && work.bundle.model.first_token >= 0) ids[head++] = work.bundle.model.first_token;
+  status = vocabulary.Encode(text, bytes, options.parse_special, ids + head, context - head, &count);
+  if (!status.ok()) return work.Failed(status);
+  count += head;
+  if (count == 0) return Fail(2, "the prompt is empty, and the model has no first token: give a --prompt");
+
+  Times times;
+  times.prompt_tokens = count;
+  times.start = Nanoseconds();
+  status = session.Forward(ids, count, Want::kLast);
+  times.prompt_end = times.end = Nanoseconds();
+  Writer writer(options.json);
+  while (status.ok() && times.generated < options.count) {
+    int32_t token = Sample(session.logits(), work.bundle.model.vocab, options.sample, session.position(),
+                           static_cast<Candidate *>(session.sampler_memory()));
+    if (token < 0) return Fail(1, "%s: no logit is a number at position %llu; this is a defect: please report it",
+                               options.bundle, static_cast<unsigned long long>(session.position()));
+    ++times.generated;
+    times.end = Nanoseconds();
+    if (!options.ignore_eos && IsStop(work.bundle, token)) break;
+    if (!writer.Put(token, vocabulary.Decode(token))) return 0;  // nobody reads any more
+    if (times.generated == options.count) break;
+    if (session.position() == context) {
+      Log("emoe-rt: note: the context of %u positions is full; --ctx makes it larger\n", context);
+      break;
+    }
+    status = session.Forward(&token, 1, Want::kLast);
+    times.end = Nanoseconds();
+  }
+  writer.Finish();
+  if (trace >= 0) close(trace);
+  if (!status.ok() && !interrupted) return work.Failed(status);
+  Summary(options, session, times);
+  return interrupted ? 130 : 0;
+}
+
+int TokenizeVerb(const Options &options) {
+  Work work(options);
+  char *text = nullptr;
+  size_t bytes = 0, count = 0, head = 0;
+  if (int code = work.Open()) return code;
+  if (int code = ReadPrompt(options, &text, &bytes)) return code;
+  if (!work.bundle.tokenizer.present) return Fail(6, "%s: it holds no tokenizer", options.bundle);
+  void *section = aligned_alloc(64, (work.bundle.tokenizer.length + 63) / 64 * 64);
+  // A token is at least a byte, but a prefix may be added to the text.
+  auto *ids = static_cast<int32_t *>(malloc((bytes + 16) * sizeof(int32_t)));
+  if (section == nullptr || ids == nullptr) return Fail(5, "no memory for %zu token ids", bytes + 16);
+  Status status = ReadSection(work.provider, work.bundle.tokenizer, section);
+  Vocabulary vocabulary;
+  if (status.ok()) status = vocabulary.Open(section, work.bundle.tokenizer.length);
+  if (!options.no_bos && work.bundle.has_model && work.bundle.model.first_token >= 0) {
+    ids[head++] = work.bundle.model.first_token;
+  }
+  if (status.ok()) {
+    status = vocabulary.Encode(text, bytes, options.parse_special, ids + head, bytes + 16 - head, &count);
+  }
+  if (!status.ok()) return work.Failed(status);
+  count += head;
+  if (options.json) Print("[");
+  for (size_t i = 0; i < count; ++i) Print(options.json ? (i == 0 ? "%d" : ", %d") : (i == 0 ? "%d" : " %d"), ids[i]);
+  Print(options.json ? "]\n" : "\n");
+  return 0;
+}
+
+}  // namespace emoe::rt

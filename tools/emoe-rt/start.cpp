@@ -1,0 +1,128 @@
+#include "tools/emoe-rt/start.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "runtime/memory/usage.h"
+#include "tools/emoe-rt/output.h"
+
+namespace emoe::rt {
+namespace {
+
+void OnInterrupt(int) {
+  if (interrupted.exchange(true)) _exit(130);
+}
+
+// Reads to the end; what is read grows by halves, so it is touched as it is needed.
+bool ReadDescriptor(int fd, char **text, size_t *bytes) {
+  size_t capacity = 4096, used = 0;
+  char *at = static_cast<char *>(malloc(capacity));
+  while (at != nullptr) {
+    ssize_t got = read(fd, at + used, capacity - used);
+    if (got < 0 && errno == EINTR && !interrupted) continue;
+    if (got < 0) break;
+    if (got == 0) {
+      *text = at;
+      *bytes = used;
+      return true;
+    }
+    used += static_cast<size_t>(got);
+    if (used == capacity) {
+      capacity += capacity / 2;
+      char *larger = static_cast<char *>(realloc(at, capacity));
+      if (larger == nullptr) break;
+      at = larger;
+    }
+  }
+  free(at);
+  return false;
+}
+
+}  // namespace
+
+std::atomic<bool> interrupted{false};
+
+void CatchInterrupts() {
+  struct sigaction action = {};
+  action.sa_handler = OnInterrupt;
+  sigaction(SIGINT, &action, nullptr);
+}
+
+Work::~Work() {
+  Session::Destroy(session);
+  CloseBundle(&bundle);
+}
+
+int Work::Failed(const Status &status) const {
+  if (interrupted) return 130;
+  return Fail(status, options.bundle, session);
+}
+
+int Work::Open() {
+  Status status = provider.Open(options.bundle);
+  if (!status.ok()) return Failed(status);
+  status = OpenBundle(provider, &bundle);
+  return status.ok() ? 0 : Failed(status);
+}
+
+uint32_t DefaultThreads() {
+  cpu_set_t set;
+  int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  return count < 1 ? 1 : count > 64 ? 64 : static_cast<uint32_t>(count);
+}
+
+int Work::MakeSession(uint32_t context, bool all_logits, bool tokenizer, SessionOptions *base) {
+  if (!bundle.has_model) {
+    return Fail(6, "%s: it holds a tokenizer only; compile the model with emoec compile", options.bundle);
+  }
+  if (tokenizer && !bundle.tokenizer.present) {
+    return Fail(6, "%s: it holds no tokenizer; compile the model with --tokenizer tokenizer.json", options.bundle);
+  }
+  SessionOptions o = base != nullptr ? *base : SessionOptions();
+  o.memory.context = options.context != 0 ? options.context : context;
+  o.memory.chunk = options.chunk;
+  o.memory.threads = options.threads != 0 ? options.threads : DefaultThreads();
+  o.memory.all_logits = all_logits;
+  o.memory.tokenizer = tokenizer;
+  o.memory.budget = options.budget;
+  o.io = options.io;
+  o.direct = options.direct;
+  o.io_timeout_ms = options.io_timeout * 1000;
+  o.isa = options.isa;
+  o.policy = options.policy;
+  o.stop = &interrupted;
+  if (options.budget == 0 && !options.budget_max) {
+    // All experts in memory, unless that is most of what the machine has left.
+    MemoryPlan plan;
+    Status status = PlanMemory(bundle, o.memory, &plan);
+    if (!status.ok()) return Failed(status);
+    uint64_t available = AvailableBytes() / 4 * 3;
+    if (available != 0 && plan.recommended > available) {
+      o.memory.budget = available > plan.floor + plan.floor / 8 ? available : plan.floor + plan.floor / 8;
+    }
+  }
+  Status status = Session::Create(bundle, provider, o, &session);
+  return status.ok() ? 0 : Failed(status);
+}
+
+bool ReadWhole(const char *path, char **text, size_t *bytes) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  bool read = ReadDescriptor(fd, text, bytes);
+  int error = errno;
+  close(fd);
+  errno = error;
+  return read;
+}
+
+bool ReadStandardInput(char **text, size_t *bytes) { return ReadDescriptor(STDIN_FILENO, text, bytes); }
+
+double PerSecond(uint64_t tokens, uint64_t nanoseconds) {
+  return nanoseconds == 0 ? 0 : static_cast<double>(tokens) * 1e9 / static_cast<double>(nanoseconds);
+}
+
+}  // namespace emoe::rt

@@ -1,0 +1,46 @@
+// From a command line to a bundle and a session.
+#ifndef EMOE_TOOLS_EMOE_RT_START_H_
+#define EMOE_TOOLS_EMOE_RT_START_H_
+
+#include <atomic>
+
+#include "runtime/engine/session.h"
+#include "runtime/io/file.h"
+#include "tools/emoe-rt/flags.h"
+
+namespace emoe::rt {
+
+// Set by SIGINT; a second SIGINT leaves at once.
+extern std::atomic<bool> interrupted;
+void CatchInterrupts();
+
+// An open bundle and, after MakeSession, its session; both end with it. The functions print their errors and return an
+// exit code, 0 if all is well.
+struct Work {
+  explicit Work(const Options &o) : options(o) {}
+  ~Work();
+
+  int Open();
+  // `context` and `all_logits` as the verb needs them; `tokenizer`: text goes in or out.
+  int MakeSession(uint32_t context, bool all_logits, bool tokenizer, SessionOptions *base = nullptr);
+  int Failed(const Status &status) const;
+
+  const Options &options;
+  FileProvider provider;
+  Bundle bundle;
+  Session *session = nullptr;
+};
+
+// Threads to compute with if nothing else was said.
+uint32_t DefaultThreads();
+
+// A whole file in memory of its own, for the process's life. False: errno says why.
+bool ReadWhole(const char *path, char **text, size_t *bytes);
+bool ReadStandardInput(char **text, size_t *bytes);
+
+// "prompt 37 tok 4.1 t/s | ..." parts that several verbs print.
+double PerSecond(uint64_t tokens, uint64_t nanoseconds);
+
+}  // namespace emoe::rt
+
+#endif  // EMOE_TOOLS_EMOE_RT_START_H_
