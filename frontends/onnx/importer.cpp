@@ -24,8 +24,8 @@ using namespace mlir;
 namespace emoe::onnx {
 namespace {
 
-constexpr size_t kMaxCallDepth = 32;  // of functions calling functions
-constexpr size_t kMaxOps = kMaxNodes; // made in all, once function bodies stand in place of their calls
+constexpr size_t kMaxCallDepth = 32;     // of functions calling functions
+constexpr size_t kMaxInlined = 256 << 10; // nodes of function bodies put in place of calls: calls multiply
 
 using References = llvm::StringMap<const Attribute *>;
 
@@ -126,7 +126,7 @@ private:
   llvm::StringMap<unsigned> symbols_;
   std::map<std::pair<const void *, const void *>, std::string> shared_; // (source, type) of Constant nodes -> symbol
   std::vector<Operation *> values_; // constants and initialisers, some of which nobody may use
-  size_t ops_ = 0;
+  size_t inlined_ = 0;
   std::string diagnostics_;
 };
 
@@ -337,8 +337,8 @@ absl::Status Importer::importNodes(const std::vector<Node> &nodes, Scope &scope)
 }
 
 absl::Status Importer::importNode(const Node &node, size_t index, Scope &scope) {
-  if (++ops_ > kMaxOps) {
-    return bad(node, absl::StrCat("is one too many: the model has more than ", kMaxOps, " nodes"));
+  if (scope.calls > 0 && ++inlined_ > kMaxInlined) {
+    return bad(node, absl::StrCat("is one too many: calls of functions stand for more than ", kMaxInlined, " nodes"));
   }
   const std::string name =
       scope.prefix + (node.name.empty() ? absl::StrCat(node.op, "_", index) : node.name);

@@ -58,10 +58,6 @@ namespace {
 
 std::string describe(const TensorInfo &tensor) { return absl::StrCat("tensor \"", tensor.name, "\""); }
 
-absl::Status wrap(const TensorInfo &tensor, const absl::Status &status) {
-  return absl::Status(status.code(), absl::StrCat(describe(tensor), ": ", status.message()));
-}
-
 // The typed field that holds elements of a type (onnx.proto, TensorProto), and how its numbers are written.
 struct TypedField {
   int number = 0;
@@ -86,7 +82,7 @@ absl::StatusOr<RankedTensorType> Tensors::type(const TensorInfo &tensor) const {
   Type element = elementType(context_, tensor.type);
   if (!element || storageBits(element) == 0) {
     return absl::UnimplementedError(
-        absl::StrCat(describe(tensor), ": tensors of ", typeName(tensor.type), " are not supported"));
+        absl::StrCat(path_, ": ", describe(tensor), ": tensors of ", typeName(tensor.type), " are not supported"));
   }
   return RankedTensorType::get(tensor.dims, element);
 }
@@ -101,26 +97,27 @@ absl::StatusOr<Tensors::Place> Tensors::place(const TensorInfo &tensor, uint64_t
   }
   if (opened_.count(tensor.location) == 0) {
     if (tensor.location.empty() || tensor.location[0] == '<') { // names of the store that no file has
-      return absl::InvalidArgumentError(absl::StrCat(describe(tensor), ": external data cannot be named \"",
+      return absl::InvalidArgumentError(absl::StrCat(path_, ": ", describe(tensor), ": external data cannot be named \"",
                                                      tensor.location, "\""));
     }
     absl::StatusOr<MappedFile> file = openBeside(directory_, tensor.location);
     if (!file.ok()) {
-      return wrap(tensor, file.status());
+      return absl::Status(file.status().code(), absl::StrCat(path_, ": ", describe(tensor), ": ",
+                                                              file.status().message()));
     }
     if (absl::Status status = store_.addFile(tensor.location, *std::move(file)); !status.ok()) {
-      return wrap(tensor, status);
+      return status;
     }
     opened_.insert(tensor.location);
   }
   const uint64_t size = *store_.size(tensor.location);
   if (tensor.length && *tensor.length != bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(describe(tensor), ": its external data has ", *tensor.length,
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": ", describe(tensor), ": its external data has ", *tensor.length,
                                                    " bytes, its type and shape need ", bytes));
   }
   if (tensor.offset > size || bytes > size - tensor.offset) {
     return absl::OutOfRangeError(absl::StrCat(
-        describe(tensor), ": needs bytes ", tensor.offset, " to ", tensor.offset, " + ", bytes, " of ", directory_, "/",
+        path_, ": ", describe(tensor), ": needs bytes ", tensor.offset, " to ", tensor.offset, " + ", bytes, " of ", directory_, "/",
         tensor.location, ", which has ", size, "; the file is cut off or belongs to another model"));
   }
   return Place{tensor.location, tensor.offset};
@@ -206,7 +203,7 @@ absl::StatusOr<Tensors::Value> Tensors::value(const TensorInfo &tensor, const st
   const uint64_t elements = static_cast<uint64_t>(type->getNumElements());
   std::optional<uint64_t> bytes = storageBytes(element, elements);
   if (!bytes || *bytes > INT64_MAX) {
-    return absl::InvalidArgumentError(absl::StrCat(describe(tensor), ": its size overflows"));
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": ", describe(tensor), ": its size overflows"));
   }
   const bool isFloat = isa<mlir::FloatType>(element);
   const bool isInline = elements == 0 ? element.isIntOrFloat()
