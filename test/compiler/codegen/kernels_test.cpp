@@ -1,0 +1,470 @@
+// Every family without packed weights, on every instruction set that runs here, against a slow reference in double. Inputs have NaN
+// in their padding, caches where nothing was written, outputs everywhere.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "gtest/gtest.h"
+#include "test/support/image_runner.h"
+
+using namespace emoe;
+using namespace emoe::test;
+
+namespace {
+
+using Floats = std::vector<float>;
+using Bytes = std::vector<uint8_t>;
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+int64_t paddedTo64(int64_t width) { return (width + 63) / 64 * 64; }
+
+Floats randomFloats(size_t count, unsigned seed, float scale = 1) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal(0, scale);
+  Floats values(count);
+  for (float &value : values) {
+    value = normal(generator);
+  }
+  return values;
+}
+
+Bytes bytesOf(const Floats &values) {
+  Bytes bytes(4 * values.size());
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+template <typename T = float> std::vector<T> valuesOf(const Bytes &bytes) {
+  std::vector<T> values(bytes.size() / sizeof(T));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+// f32 rows with NaN in the padding.
+Bytes rowsOf(const Floats &values, int64_t width) {
+  int64_t stride = paddedTo64(width), rows = static_cast<int64_t>(values.size()) / width;
+  Floats out(rows * stride, kNan);
+  for (int64_t r = 0; r < rows; ++r) {
+    std::copy_n(values.begin() + r * width, width, out.begin() + r * stride);
+  }
+  return bytesOf(out);
+}
+
+Bytes poison(size_t floats) { return bytesOf(Floats(floats, kNan)); }
+
+// The values of f32 rows, whose padding must be zeros.
+Floats unpad(const Bytes &bytes, int64_t width) {
+  Floats rows = valuesOf(bytes), out;
+  int64_t stride = paddedTo64(width);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (static_cast<int64_t>(i % stride) < width) {
+      out.push_back(rows[i]);
+    } else {
+      EXPECT_EQ(rows[i], 0) << "padding of row " << i / stride;
+    }
+  }
+  return out;
+}
+
+// |got - expected| <= relative * |expected| + absolute.
+void expectNear(const Floats &got, const std::vector<double> &expected, double relative, double absolute,
+                const std::string &what) {
+  ASSERT_EQ(got.size(), expected.size()) << what;
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_LE(std::abs(got[i] - expected[i]), relative * std::abs(expected[i]) + absolute)
+        << what << " element " << i << ": " << got[i] << " is not " << expected[i];
+  }
+}
+
+class KernelTest : public ::testing::TestWithParam<const Target *> {
+protected:
+  const Target &target() { return *GetParam(); }
+  void run(const KernelSpec &spec, KernelCall &call) {
+    std::string problem = runKernel(spec, target(), call);
+    ASSERT_EQ(problem, "") << kernelName(spec);
+  }
+};
+
+double activate(Activation activation, double x) {
+  switch (activation) {
+  case Activation::Silu: return x / (1 + std::exp(-x));
+  case Activation::GeluTanh:
+    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+  case Activation::GeluErf: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+  case Activation::Relu: return std::max(x, 0.0);
+  case Activation::Relu2: return x > 0 ? x * x : 0;
+  }
+  return 0;
+}
+
+TEST_P(KernelTest, Elementwise) {
+  for (int64_t width : {1, 17, 64, 100}) {
+    int64_t tokens = 3;
+    Floats a = randomFloats(tokens * width, 1, 3), b = randomFloats(tokens * width, 2);
+    for (KernelFamily family : {KernelFamily::Add, KernelFamily::Mul}) {
+      KernelSpec spec;
+      spec.family = family;
+      spec.k = width;
+      KernelCall call;
+      call.tokens = tokens;
+      call.operands = {rowsOf(a, width), rowsOf(b, width), poison(tokens * paddedTo64(width))};
+      run(spec, call);
+      Floats got = unpad(call.operands[2], width);
+      for (size_t i = 0; i < a.size(); ++i) {
+        ASSERT_EQ(got[i], family == KernelFamily::Add ? a[i] + b[i] : a[i] * b[i]);
+      }
+    }
+  }
+  const int64_t width = 100;
+  Floats x = randomFloats(2 * width, 3, 4);
+  x[0] = 0, x[1] = -0.0f, x[2] = 100, x[3] = -100;
+  for (Activation activation : {Activation::Silu, Activation::GeluTanh, Activation::GeluErf, Activation::Relu,
+                                Activation::Relu2}) {
+    KernelSpec spec;
+    spec.family = KernelFamily::Activate;
+    spec.k = width;
+    spec.activation = activation;
+    KernelCall call;
+    call.tokens = 2;
+    call.operands = {rowsOf(x, width), poison(2 * paddedTo64(width))};
+    run(spec, call);
+    std::vector<double> expected;
+    for (float value : x) {
+      expected.push_back(activate(activation, value));
+    }
+    // The error functions are absolute in 1 + tanh or erf, and multiplied by |x| <= 16 here.
+    expectNear(unpad(call.operands[1], width), expected, 2e-6, 8e-6, kernelName(spec));
+  }
+}
+
+TEST_P(KernelTest, Norm) {
+  struct Case { int64_t k, heads; };
+  for (Case c : {Case{7, 1}, Case{64, 1}, Case{100, 1}, Case{130, 2}, Case{96, 4}, Case{320, 1}}) {
+    for (NormKind kind : {NormKind::Rms, NormKind::Layer}) {
+      int64_t tokens = 2, part = c.k / c.heads;
+      KernelSpec spec;
+      spec.family = KernelFamily::Norm;
+      spec.k = c.k;
+      spec.heads = c.heads;
+      spec.norm = kind;
+      spec.epsilon = 1e-5f;
+      spec.hasBias = kind == NormKind::Layer;
+      Floats x = randomFloats(tokens * c.k, 5), w = randomFloats(part, 6), bias = randomFloats(part, 7);
+      KernelCall call;
+      call.tokens = tokens;
+      call.operands = {rowsOf(x, c.k), bytesOf(w), poison(tokens * paddedTo64(c.k))};
+      if (spec.hasBias) {
+        call.operands.push_back(bytesOf(bias));
+      }
+      run(spec, call);
+      std::vector<double> expected;
+      for (int64_t start = 0; start < tokens * c.k; start += part) {
+        double mean = 0, squares = 0;
+        for (int64_t i = 0; i < part; ++i) {
+          mean += x[start + i] / double(part);
+        }
+        mean = kind == NormKind::Layer ? mean : 0;
+        for (int64_t i = 0; i < part; ++i) {
+          squares += (x[start + i] - mean) * (x[start + i] - mean) / double(part);
+        }
+        for (int64_t i = 0; i < part; ++i) {
+          expected.push_back((x[start + i] - mean) / std::sqrt(squares + 1e-5f) * w[i] + (spec.hasBias ? bias[i] : 0));
+        }
+      }
+      expectNear(unpad(call.operands[2], c.k), expected, 2e-6, 2e-6, kernelName(spec));
+    }
+  }
+}
+
+TEST_P(KernelTest, QuantizeIsExact) {
+  for (int64_t width : {1, 33, 64, 100}) {
+    int64_t tokens = 3, padded = paddedTo64(width), stride = padded + padded / 4;
+    Floats x = randomFloats(tokens * width, 8, 10);
+    for (int64_t i = 0; i < std::min<int64_t>(width, 32); ++i) {
+      x[i] = 0;              // a group of zeros
+      x[width + i] *= 1e-32f;  // and one too small to scale
+    }
+    KernelSpec spec;
+    spec.family = KernelFamily::Quantize;
+    spec.k = width;
+    KernelCall call;
+    call.tokens = tokens;
+    call.operands = {rowsOf(x, width), Bytes(tokens * stride, 0xee)};
+    run(spec, call);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const uint8_t *row = call.operands[1].data() + t * stride;
+      for (int64_t g = 0; g < padded / 32; ++g) {
+        float amax = 0, scale;
+        int32_t sum = 0, gotSum;
+        auto at = [&](int64_t i) { return g * 32 + i < width ? x[t * width + g * 32 + i] : 0.0f; };
+        for (int64_t i = 0; i < 32; ++i) {
+          amax = std::max(amax, std::abs(at(i)));
+        }
+        bool tiny = amax < 0x1p-100f;
+        for (int64_t i = 0; i < 32; ++i) {
+          int q = tiny ? 0 : static_cast<int>(std::nearbyint(at(i) * (127.0f / amax)));
+          ASSERT_EQ(static_cast<int8_t>(row[g * 32 + i]), q) << "width " << width << " group " << g << " element " << i;
+          sum += q;
+        }
+        std::memcpy(&scale, row + padded + 4 * g, 4);
+        std::memcpy(&gotSum, row + padded + padded / 8 + 4 * g, 4);
+        ASSERT_EQ(scale, tiny ? 0 : amax / 127.0f);
+        ASSERT_EQ(gotSum, sum);
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, Rotary) {
+  struct Case { int64_t heads, headDim, rotated, position; };
+  for (Case c : {Case{2, 16, 16, 0}, Case{3, 64, 64, 1000}, Case{2, 80, 20, 7}, Case{1, 128, 96, (1 << 20) - 2}}) {
+    for (RotaryStyle style : {RotaryStyle::Half, RotaryStyle::Interleaved}) {
+      int64_t tokens = 2, width = c.heads * c.headDim, pairs = c.rotated / 2;
+      KernelSpec spec;
+      spec.family = KernelFamily::Rotary;
+      spec.heads = c.heads;
+      spec.headDim = c.headDim;
+      spec.rotated = c.rotated;
+      spec.rotary = style;
+      spec.scale = 1.25f;
+      Floats x = randomFloats(tokens * width, 9), frequencies;
+      for (int64_t i = 0; i < pairs; ++i) {
+        frequencies.push_back(static_cast<float>(std::pow(10000.0, -double(i) / pairs)));
+      }
+      KernelCall call;
+      call.tokens = tokens;
+      call.position = c.position;
+      call.operands = {rowsOf(x, width), bytesOf(frequencies), poison(tokens * paddedTo64(width))};
+      run(spec, call);
+      std::vector<double> expected(x.begin(), x.end());
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t h = 0; h < c.heads; ++h) {
+          for (int64_t i = 0; i < pairs; ++i) {
+            float angle = static_cast<float>(c.position + t) * frequencies[i];
+            size_t head = t * width + h * c.headDim;
+            size_t first = head + (style == RotaryStyle::Half ? i : 2 * i);
+            size_t second = style == RotaryStyle::Half ? first + pairs : first + 1;
+            double u = x[first], v = x[second], s = std::sin(double(angle)), k = std::cos(double(angle));
+            expected[first] = 1.25 * (u * k - v * s);
+            expected[second] = 1.25 * (v * k + u * s);
+          }
+        }
+      }
+      expectNear(unpad(call.operands[2], width), expected, 1e-6, 2e-6, kernelName(spec));
+    }
+  }
+}
+
+struct AttentionCase {
+  int64_t heads, kvHeads, headDim, window, past, tokens;
+  float softcap;
+  bool sinks;
+};
+
+TEST_P(KernelTest, Attention) {
+  for (AttentionCase c : {AttentionCase{2, 1, 8, 0, 0, 3, 0, false}, AttentionCase{4, 2, 20, 0, 17, 2, 0, true},
+                          AttentionCase{2, 2, 64, 5, 30, 4, 20, false}, AttentionCase{6, 2, 100, 16, 40, 1, 0, true}}) {
+    int64_t total = c.past + c.tokens, capacity = (total + 15) / 16 * 16 + 16;
+    int64_t width = c.heads * c.headDim, kvWidth = c.kvHeads * c.headDim;
+    KernelSpec append;
+    append.family = KernelFamily::KvAppend;
+    append.kvHeads = c.kvHeads;
+    append.headDim = c.headDim;
+    Floats key = randomFloats(total * kvWidth, 10), value = randomFloats(total * kvWidth, 11);
+    KernelCall fill;
+    fill.tokens = total;
+    fill.capacity = capacity;
+    fill.operands = {rowsOf(key, kvWidth), rowsOf(value, kvWidth), poison(capacity * kvWidth),
+                     poison(capacity * kvWidth)};
+    run(append, fill);
+
+    KernelSpec spec = append;
+    spec.family = KernelFamily::Attention;
+    spec.heads = c.heads;
+    spec.window = c.window;
+    spec.softcap = c.softcap;
+    spec.hasSinks = c.sinks;
+    spec.scale = 0.3f;
+    Floats q = randomFloats(c.tokens * width, 12, 2), sinks = randomFloats(c.heads, 13);
+    KernelCall call;
+    call.tokens = c.tokens;
+    call.position = c.past;
+    call.capacity = capacity;
+    call.operands = {rowsOf(q, width), fill.operands[2], fill.operands[3], poison(c.tokens * paddedTo64(width))};
+    if (c.sinks) {
+      call.operands.push_back(bytesOf(sinks));
+    }
+    KernelCall whole = call;
+    run(spec, whole);
+
+    std::vector<double> expected;
+    for (int64_t t = 0; t < c.tokens; ++t) {
+      for (int64_t h = 0; h < c.heads; ++h) {
+        int64_t last = c.past + t, low = c.window ? std::max<int64_t>(0, last - c.window + 1) : 0;
+        int64_t kv = h / (c.heads / c.kvHeads);
+        double denominator = c.sinks ? std::exp(double(sinks[h])) : 0;
+        std::vector<double> sum(c.headDim, 0);
+        for (int64_t p = low; p <= last; ++p) {
+          double s = 0;
+          for (int64_t d = 0; d < c.headDim; ++d) {
+            s += double(q[t * width + h * c.headDim + d]) * key[p * kvWidth + kv * c.headDim + d];
+          }
+          s *= 0.3f;
+          s = c.softcap > 0 ? c.softcap * std::tanh(s / c.softcap) : s;
+          denominator += std::exp(s);
+          for (int64_t d = 0; d < c.headDim; ++d) {
+            sum[d] += std::exp(s) * value[p * kvWidth + kv * c.headDim + d];
+          }
+        }
+        for (double v : sum) {
+          expected.push_back(v / denominator);
+        }
+      }
+    }
+    expectNear(unpad(whole.operands[3], width), expected, 2e-5, 2e-5, kernelName(spec));
+
+    // One token at a time: the same bits.
+    Bytes rows;
+    for (int64_t t = 0; t < c.tokens; ++t) {
+      KernelCall one = call;
+      one.tokens = 1;
+      one.position = c.past + t;
+      one.operands[0] = rowsOf(Floats(q.begin() + t * width, q.begin() + (t + 1) * width), width);
+      one.operands[3] = poison(paddedTo64(width));
+      run(spec, one);
+      rows.insert(rows.end(), one.operands[3].begin(), one.operands[3].end());
+    }
+    EXPECT_EQ(rows, whole.operands[3]) << kernelName(spec);
+  }
+}
+
+struct RouteCase {
+  int64_t n, topK;
+  ScoreFunction score;
+  bool bias, softmaxAfter, renormalise;
+  float scale;
+};
+
+TEST_P(KernelTest, Route) {
+  for (RouteCase c : {RouteCase{16, 2, ScoreFunction::Softmax, false, false, true, 1},
+                      RouteCase{60, 4, ScoreFunction::Softmax, false, false, false, 1},
+                      RouteCase{130, 8, ScoreFunction::Sigmoid, true, false, true, 2.5f},
+                      RouteCase{32, 4, ScoreFunction::None, false, true, false, 1},
+                      RouteCase{3, 3, ScoreFunction::None, false, true, false, 1},
+                      RouteCase{5, 1, ScoreFunction::Softmax, false, false, false, 1}}) {
+    KernelSpec spec;
+    spec.family = KernelFamily::Route;
+    spec.n = c.n;
+    spec.topK = c.topK;
+    spec.score = c.score;
+    spec.hasBias = c.bias;
+    spec.softmaxAfter = c.softmaxAfter;
+    spec.renormalise = c.renormalise;
+    spec.epsilon = c.renormalise ? 1e-20f : 0;
+    spec.scale = c.scale;
+    int64_t tokens = 5;
+    Floats logits = randomFloats(tokens * c.n, 14, 2), bias = randomFloats(c.n, 15, 0.1f);
+    std::fill_n(logits.begin(), c.n, 0.5f);              // ties
+    std::fill_n(logits.begin() + c.n, c.n, kNan);        // nothing to choose by
+    logits[2 * c.n + c.n / 2] = kNan;
+    logits[3 * c.n] = -std::numeric_limits<float>::infinity();
+    KernelCall call;
+    call.tokens = tokens;
+    call.operands = {rowsOf(logits, c.n), Bytes(4 * tokens * c.topK, 0xee), poison(tokens * c.topK)};
+    if (c.bias) {
+      call.operands.push_back(bytesOf(bias));
+    }
+    run(spec, call);
+    std::vector<int32_t> ids = valuesOf<int32_t>(call.operands[1]);
+    Floats weights = valuesOf(call.operands[2]);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int32_t *chosen = ids.data() + t * c.topK;
+      for (int64_t j = 0; j < c.topK; ++j) {
+        ASSERT_GE(chosen[j], j ? chosen[j - 1] + 1 : 0) << kernelName(spec) << " token " << t;
+        ASSERT_LT(chosen[j], c.n) << kernelName(spec) << " token " << t;
+      }
+      if (t == 1 || t == 2) {
+        continue;  // NaN: valid and distinct, weights are not stated
+      }
+      std::vector<double> scores(c.n);
+      double total = 0;
+      for (int64_t e = 0; e < c.n; ++e) {
+        double x = logits[t * c.n + e];
+        scores[e] = c.score == ScoreFunction::Softmax   ? std::exp(x)
+                    : c.score == ScoreFunction::Sigmoid ? 1 / (1 + std::exp(-x))
+                                                        : x;
+        total += scores[e];
+      }
+      std::vector<int32_t> order(c.n);
+      std::iota(order.begin(), order.end(), 0);
+      for (double &s : scores) {
+        s = c.score == ScoreFunction::Softmax ? s / total : s;
+      }
+      // Choices differ by far more than rounding, or are equal in both.
+      std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+        auto choice = [&](int32_t e) { return scores[e] + (c.bias ? double(bias[e]) : 0); };
+        return choice(a) > choice(b);
+      });
+      order.resize(c.topK);
+      std::sort(order.begin(), order.end());
+      ASSERT_EQ(std::vector<int32_t>(chosen, chosen + c.topK), order) << kernelName(spec) << " token " << t;
+      std::vector<double> expected;
+      double sum = 0, exponentials = 0;
+      for (int32_t e : order) {
+        exponentials += std::exp(scores[e]);
+      }
+      for (int32_t e : order) {
+        expected.push_back(c.softmaxAfter ? std::exp(scores[e]) / exponentials : scores[e]);
+        sum += expected.back();
+      }
+      for (double &w : expected) {
+        w = (c.renormalise ? w / sum : w) * c.scale;
+      }
+      expectNear(Floats(weights.begin() + t * c.topK, weights.begin() + (t + 1) * c.topK), expected, 3e-6, 1e-9,
+                 kernelName(spec));
+    }
+  }
+}
+
+TEST_P(KernelTest, Combine) {
+  for (bool residual : {false, true}) {
+    int64_t width = 100, topK = 3, tokens = 2;
+    KernelSpec spec;
+    spec.family = KernelFamily::Combine;
+    spec.k = width;
+    spec.topK = topK;
+    spec.hasResidual = residual;
+    Floats pairs = randomFloats(tokens * topK * width, 16), weights = randomFloats(tokens * topK, 17),
+           base = randomFloats(tokens * width, 18);
+    KernelCall call;
+    call.tokens = tokens;
+    call.operands = {rowsOf(pairs, width), bytesOf(weights), poison(tokens * paddedTo64(width))};
+    if (residual) {
+      call.operands.push_back(rowsOf(base, width));
+    }
+    run(spec, call);
+    std::vector<double> expected;
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t i = 0; i < width; ++i) {
+        double sum = residual ? base[t * width + i] : 0;
+        for (int64_t j = 0; j < topK; ++j) {
+          sum += double(weights[t * topK + j]) * pairs[(t * topK + j) * width + i];
+        }
+        expected.push_back(sum);
+      }
+    }
+    expectNear(unpad(call.operands[2], width), expected, 1e-6, 1e-6, kernelName(spec));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, KernelTest, ::testing::ValuesIn(runnableTargets()),
+                         [](const ::testing::TestParamInfo<const Target *> &info) {
+                           std::string name = info.param->name;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+} // namespace
