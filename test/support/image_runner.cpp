@@ -75,19 +75,24 @@ static std::string runEmulated(const std::vector<uint8_t> &elf, KernelCall &call
   return problem;
 }
 
-std::string runKernel(const KernelSpec &spec, const Target &target, KernelCall &call) {
-  const KernelImage &image = imageFor({spec}, target);
+std::string runImage(const KernelImage &image, uint64_t entry, const Target &target, int64_t tiles, KernelCall &call) {
   if (image.elf.empty()) {
     return "no image";
   }
-  call.entry = image.entries[0];
+  call.entry = entry;
   if (call.lastTile == 0) {
-    TileCount tiles = tileCount(spec);
-    call.lastTile = tiles.fixed + tiles.perToken * call.tokens;
+    call.lastTile = tiles;
   }
   auto host = findTarget("host");
   bool native = host.ok() && (*host)->machine == target.machine;
   return native ? callKernel(image.elf, call) : runEmulated(image.elf, call);
+}
+
+std::string runKernel(const KernelSpec &spec, const Target &target, KernelCall &call) {
+  const KernelImage &image = imageFor({spec}, target);
+  TileCount tiles = tileCount(spec);
+  return runImage(image, image.entries.empty() ? 0 : image.entries[0], target,
+                  tiles.fixed + tiles.perToken * call.tokens, call);
 }
 
 } // namespace emoe::test

@@ -19,6 +19,9 @@ const KernelImage &imageFor(const std::vector<KernelSpec> &specs, const Target &
 // Runs one kernel; all tiles unless the call says which (lastTile > 0). The result is empty or what went wrong.
 std::string runKernel(const KernelSpec &spec, const Target &target, KernelCall &call);
 
+// The same for a kernel of any image. `tiles`: what lastTile is if the call leaves it 0.
+std::string runImage(const KernelImage &image, uint64_t entry, const Target &target, int64_t tiles, KernelCall &call);
+
 } // namespace emoe::test
 
 #endif // EMOE_TEST_SUPPORT_IMAGE_RUNNER_H_
