@@ -25,7 +25,7 @@ struct EncodeOptions {
 
 // Longest text that Encode takes, and the most ids that `bytes` of text can give.
 constexpr uint64_t kLongestText = 64u << 20;
-constexpr uint64_t MostTokens(uint64_t bytes) { return 10 * bytes + 2; }
+constexpr uint64_t MostTokens(uint64_t bytes) { return 12 * bytes + 2; }
 
 // Memory that Encode needs for exactly this text. With m = RepairedBytes(text): 28 m + 64, and m more if the text is
 // not UTF-8; for tokenizers that normalise and texts that need it, three times as much and 3 m more; m + 1 more for

@@ -39,8 +39,8 @@ inline uint32_t ReadValidUtf8(const uint8_t *text, uint32_t *length) {
 // Writes `code` (a scalar value) to `out` (4 bytes); returns its bytes.
 uint32_t WriteUtf8(uint32_t code, uint8_t *out);
 
-// Bytes of `text` after replacement: `bytes` if it is valid, else at most 3 * bytes.
-uint64_t RepairedBytes(const uint8_t *text, size_t bytes);
+// Bytes of `text` after replacement: `bytes` if it is valid, else at most 3 * bytes. `valid` may be null.
+uint64_t RepairedBytes(const uint8_t *text, size_t bytes, bool *valid);
 
 // Copies `text` to `out` (RepairedBytes long) with invalid sequences replaced.
 void Repair(const uint8_t *text, size_t bytes, uint8_t *out);
