@@ -239,7 +239,7 @@ void KernelBuilder::finish() {
   b.create<func::ReturnOp>(loc);
 }
 
-// Arguments are loaded at the start of the entry block, so that every use is dominated and loops find them in registers.
+// Arguments are loaded at the start of the entry block, which dominates every use: loops find them in registers.
 Expr KernelBuilder::field(int64_t byteOffset, Type type) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(entry);

@@ -1,5 +1,5 @@
-// Kernel emission: one specification -> one function of the type emoe_kernel_fn (schema/kernel_abi.h), in the func, scf,
-// arith, math, vector and LLVM dialects. Family code is written with Expr, whose operators emit ops, so that it
+// Kernel emission: one specification -> one function of the type emoe_kernel_fn (schema/kernel_abi.h), in the func,
+// scf, arith, math, vector and LLVM dialects. Family code is written with Expr, whose operators emit ops, so that it
 // reads like the formulas. Nothing is vectorised later: vectors of 16 lanes are explicit, LLVM splits them.
 //
 // Floating point: no fast-math flags anywhere. fma() is fused where the target has fused multiply-add and a multiply
@@ -55,8 +55,8 @@ Expr operator>=(Expr a, Expr b);
 Expr operator==(Expr a, Expr b);
 // A constant of the type of `like`.
 Expr constantLike(Expr like, double number);
-#define EMOE_MIXED(OP)                                                                                                  \
-  inline Expr operator OP(Expr a, double b) { return a OP constantLike(a, b); }                                         \
+#define EMOE_MIXED(OP) \
+  inline Expr operator OP(Expr a, double b) { return a OP constantLike(a, b); } \
   inline Expr operator OP(double a, Expr b) { return constantLike(b, a) OP b; }
 EMOE_MIXED(+) EMOE_MIXED(-) EMOE_MIXED(*) EMOE_MIXED(/) EMOE_MIXED(%) EMOE_MIXED(&) EMOE_MIXED(|) EMOE_MIXED(^)
 EMOE_MIXED(<<) EMOE_MIXED(>>) EMOE_MIXED(<) EMOE_MIXED(<=) EMOE_MIXED(>) EMOE_MIXED(>=) EMOE_MIXED(==)

@@ -71,8 +71,8 @@ absl::Status runLinker(const std::vector<std::string> &arguments) {
   return absl::OkStatus();
 }
 
-// Reads the entries from the symbol table, then cuts off what only linkers and debuggers read: section headers and symbols lie
-// behind the last segment.
+// Reads the entries from the symbol table, then cuts off what only linkers and debuggers read: section headers and
+// symbols lie behind the last segment.
 absl::StatusOr<KernelImage> takeImage(llvm::StringRef bytes, llvm::ArrayRef<std::string> names) {
   auto broken = [](llvm::Error error) {
     return absl::InternalError(absl::StrCat("the linked image cannot be read: ", toString(std::move(error))));

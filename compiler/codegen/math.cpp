@@ -17,8 +17,8 @@ static Expr clamp(Expr x, double low, double high) {  // NaN stays NaN
   return select(x > high, constantLike(x, high), x);
 }
 
-// exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= ln(2) / 2; exp(r) by Cephes' expf polynomial. ln 2 is split so that n times
-// its first part is exact.
+// exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= ln(2) / 2; exp(r) by Cephes' expf polynomial. ln 2 is split so
+// that n times its first part is exact.
 Expr emitExp(Expr x) {
   KernelBuilder &k = *x.k;
   mlir::Type f32 = k.b.getF32Type(), i32 = k.b.getI32Type();

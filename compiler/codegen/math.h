@@ -7,8 +7,8 @@
 
 namespace emoe {
 
-// Relative error <= 2e-7 where the result is normal, the rounding of the subnormal grid below. exp(-inf) = 0, overflow gives
-// +inf, NaN gives NaN.
+// Relative error <= 2e-7 where the result is normal, the rounding of the subnormal grid below. exp(-inf) = 0, overflow
+// gives +inf, NaN gives NaN.
 Expr emitExp(Expr x);
 // Absolute error <= 3e-7, relative error <= 4e-7.
 Expr emitTanh(Expr x);

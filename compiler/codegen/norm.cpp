@@ -1,8 +1,8 @@
 // Norm: each of `heads` equal parts of a row is normalised alone, with the same weights.
 //   rms:   y = x * (1 / sqrt(mean(x^2) + epsilon)) * W
 //   layer: y = (x - mean(x)) * (1 / sqrt(mean((x - mean(x))^2) + epsilon)) * W + B
-// Sums: element i goes to lane i mod 64 of four vectors of 16, in ascending order; then the vectors pairwise, then the lanes
-// by halves (reduceSum). The order depends on the part's width alone.
+// Sums: element i goes to lane i mod 64 of four vectors of 16, in ascending order; then the vectors pairwise, then the
+// lanes by halves (reduceSum). The order depends on the part's width alone.
 #include "compiler/codegen/math.h"
 
 namespace emoe {

@@ -27,10 +27,10 @@
 #include "llvm/Transforms/Utils/Cloning.h"
 
 // Only these two back ends: InitializeAllTargets would pull all of them in.
-#define EMOE_BACK_END(NAME)                                                                                             \
-  extern "C" void LLVMInitialize##NAME##TargetInfo();                                                                   \
-  extern "C" void LLVMInitialize##NAME##Target();                                                                       \
-  extern "C" void LLVMInitialize##NAME##TargetMC();                                                                     \
+#define EMOE_BACK_END(NAME) \
+  extern "C" void LLVMInitialize##NAME##TargetInfo(); \
+  extern "C" void LLVMInitialize##NAME##Target(); \
+  extern "C" void LLVMInitialize##NAME##TargetMC(); \
   extern "C" void LLVMInitialize##NAME##AsmPrinter();
 EMOE_BACK_END(X86)
 EMOE_BACK_END(AArch64)
@@ -158,7 +158,8 @@ absl::StatusOr<ObjectCode> generateObject(mlir::ModuleOp module, const Target &t
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> llvmModule = mlir::translateModuleToLLVMIR(module, context, "kernels");
   if (!llvmModule) {
-    return absl::InternalError(absl::StrCat("kernels for ", target.name, " cannot be translated to LLVM IR", diagnostics));
+    return absl::InternalError(
+        absl::StrCat("kernels for ", target.name, " cannot be translated to LLVM IR", diagnostics));
   }
   llvmModule->setTargetTriple(target.triple);
   llvmModule->setDataLayout(machine->createDataLayout());

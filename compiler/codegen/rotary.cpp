@@ -1,5 +1,6 @@
 // Rotary: the pair (x, y) of index i of every head becomes scale * (x cos a - y sin a, y cos a + x sin a), where a is
-// float(position) * inv_freq[i] rounded to f32. Pairs are (i, i + rotated/2) or (2i, 2i + 1); the rest of a head is copied.
+// float(position) * inv_freq[i] rounded to f32. Pairs are (i, i + rotated/2) or (2i, 2i + 1); the rest of a head is
+// copied.
 #include "compiler/codegen/math.h"
 
 namespace emoe {

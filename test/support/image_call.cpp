@@ -67,7 +67,8 @@ std::string load(const std::vector<uint8_t> &elf, Mapping &image) {
     case DT_RELA: rela = dynamic->d_un.d_ptr; break;
     case DT_RELASZ: relaBytes = dynamic->d_un.d_val; break;
     case DT_NEEDED: return "the image needs a library";
-    case DT_JMPREL: case DT_REL: case DT_TEXTREL: case DT_INIT: case DT_INIT_ARRAY: return "an unexpected dynamic entry";
+    case DT_JMPREL: case DT_REL: case DT_TEXTREL: case DT_INIT: case DT_INIT_ARRAY:
+      return "an unexpected dynamic entry";
     default: break;
     }
   }
@@ -174,7 +175,8 @@ std::vector<uint8_t> serialise(const KernelCall &call) {
     const auto *p = static_cast<const uint8_t *>(data);
     out.insert(out.end(), p, p + bytes);
   };
-  for (int64_t value : {int64_t(call.entry), call.tokens, call.position, call.capacity, call.firstTile, call.lastTile}) {
+  for (int64_t value : {int64_t(call.entry), call.tokens, call.position, call.capacity, call.firstTile,
+                        call.lastTile}) {
     number(static_cast<uint64_t>(value));
   }
   blob(call.rowsIn.data(), 4 * call.rowsIn.size());

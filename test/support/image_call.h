@@ -1,5 +1,5 @@
-// Loads a kernel image into this process and calls one kernel, its operands between guard bytes and guard pages. Part of the unit tests,
-// and of the small program that runs images of other machines under an emulator.
+// Loads a kernel image into this process and calls one kernel, its operands between guard bytes and guard pages. Part
+// of the unit tests, and of the small program that runs images of other machines under an emulator.
 #ifndef EMOE_TEST_SUPPORT_IMAGE_CALL_H_
 #define EMOE_TEST_SUPPORT_IMAGE_CALL_H_
 
@@ -17,8 +17,8 @@ struct KernelCall {
   std::vector<std::vector<uint8_t>> operands;        // in and out; an empty one is a null pointer
 };
 
-// Runs the call and replaces call.operands by what they are afterwards. The result is empty, or what went wrong: an image that
-// breaks the loader's rules, or a write outside the operands. A read or write further off is a fault.
+// Runs the call and replaces call.operands by what they are afterwards. The result is empty, or what went wrong: an
+// image that breaks the loader's rules, or a write outside the operands. An access further off is a fault.
 std::string callKernel(const std::vector<uint8_t> &elf, KernelCall &call);
 
 // The call as bytes, and back.

@@ -59,7 +59,7 @@ static std::string runEmulated(const std::vector<uint8_t> &elf, KernelCall &call
   if (!writeFile(image, elf) || !writeFile(data, serialise(call))) {
     problem = "cannot write " + base;
   } else {
-    std::string command = std::string(EMOE_QEMU) + " -cpu max '" EMOE_IMAGE_CALL_AARCH64 "' '" + image + "' '" + data + "'";
+    std::string command = EMOE_QEMU " -cpu max '" EMOE_IMAGE_CALL_AARCH64 "' '" + image + "' '" + data + "'";
     int code = std::system(command.c_str());
     std::vector<uint8_t> bytes;
     if (code != 0) {

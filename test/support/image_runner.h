@@ -10,10 +10,10 @@
 
 namespace emoe::test {
 
-// The targets that this machine can run: those of its own CPU, and AArch64's if the build found a cross compiler and qemu.
+// The targets that this machine can run: its own CPU's, and AArch64's if the build found a cross compiler and qemu.
 const std::vector<const Target *> &runnableTargets();
 
-// The image of these kernels; a failure is reported to GoogleTest and gives an empty image. One image for each (specs, target) is kept.
+// The image of these kernels, kept for the next call; a failure is reported to GoogleTest and gives an empty image.
 const KernelImage &imageFor(const std::vector<KernelSpec> &specs, const Target &target);
 
 // Runs one kernel; all tiles unless the call says which (lastTile > 0). The result is empty or what went wrong.

@@ -1,5 +1,5 @@
-// Every family without packed weights, on every instruction set that runs here, against a slow reference in double. Inputs have NaN
-// in their padding, caches where nothing was written, outputs everywhere.
+// Every family without packed weights, on every instruction set that runs here, against a slow reference in double.
+// Inputs have NaN in their padding, caches where nothing was written, outputs everywhere.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -457,6 +457,55 @@ TEST_P(KernelTest, Combine) {
       }
     }
     expectNear(unpad(call.operands[2], width), expected, 1e-6, 1e-6, kernelName(spec));
+  }
+}
+
+// Where multiply-add is fused the same operations are made in the same order.
+TEST(Targets, WithFusedMultiplyAddAgreeBitForBit) {
+  const int64_t width = 320, tokens = 3, headDim = 80, capacity = 64;
+  KernelSpec norm;
+  norm.family = KernelFamily::Norm;
+  norm.k = width;
+  norm.heads = 1;
+  norm.norm = NormKind::Layer;
+  KernelSpec silu;
+  silu.family = KernelFamily::Activate;
+  silu.k = width;
+  KernelSpec rotary;
+  rotary.family = KernelFamily::Rotary;
+  rotary.heads = width / headDim;
+  rotary.headDim = rotary.rotated = headDim;
+  KernelSpec attention;
+  attention.family = KernelFamily::Attention;
+  attention.heads = width / headDim;
+  attention.kvHeads = 2;
+  attention.headDim = headDim;
+  attention.softcap = 25;
+  attention.scale = 0.1f;
+  KernelSpec route;
+  route.family = KernelFamily::Route;
+  route.n = width;
+  route.topK = 6;
+  Bytes rows = rowsOf(randomFloats(tokens * width, 20, 2), width), vector = bytesOf(randomFloats(width, 21));
+  Bytes cache = bytesOf(randomFloats(capacity * 2 * headDim, 22)), out = poison(tokens * paddedTo64(width));
+  struct Case { KernelSpec spec; std::vector<Bytes> operands; };
+  for (const Case &c : {Case{norm, {rows, vector, out}}, Case{silu, {rows, out}}, Case{rotary, {rows, vector, out}},
+                        Case{attention, {rows, cache, cache, out}},
+                        Case{route, {rows, poison(6 * tokens), poison(6 * tokens)}}}) {
+    std::vector<Bytes> first;
+    for (const Target *target : runnableTargets()) {
+      if (target->name == "x86-64") {
+        continue;
+      }
+      KernelCall call;
+      call.tokens = tokens;
+      call.position = 37;
+      call.capacity = capacity;
+      call.operands = c.operands;
+      ASSERT_EQ(runKernel(c.spec, *target, call), "");
+      first = first.empty() ? call.operands : first;
+      EXPECT_EQ(call.operands, first) << kernelName(c.spec) << " for " << target->name;
+    }
   }
 }
 
