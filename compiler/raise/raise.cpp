@@ -236,11 +236,31 @@ LogicalResult Raiser::describeInputs(func::FuncOp main) {
   return success();
 }
 
-// The op's operands said nothing that a handler understood, yet its result is needed.
+// An op's result is needed, but nobody knows what it means. To blame is the first op on the way to it that was not
+// understood although all of its operands were.
 LogicalResult Raiser::reportOpaque(Operation *op) {
-  return op->emitError() << "the op " << op->getName().getStringRef()
-                         << " is not part of a pattern that is recognised; its result is needed by the model. If this "
-                            "is a mixture-of-experts decoder, please report the exporter and its version";
+  SmallVector<Operation *> work{op};
+  llvm::DenseSet<Operation *> seen{op};
+  Operation *first = op;
+  while (!work.empty()) {
+    Operation *current = work.pop_back_val();
+    bool operandsKnown = true;
+    for (Value operand : current->getOperands()) {
+      Operation *producer = operand.getDefiningOp();
+      if (producer && of(operand).is(Kind::Opaque)) {
+        operandsKnown = false;
+        if (seen.insert(producer).second) {
+          work.push_back(producer);
+        }
+      }
+    }
+    if (operandsKnown && (current->isBeforeInBlock(first) || first == op)) {
+      first = current;
+    }
+  }
+  return first->emitError() << "the op " << first->getName().getStringRef()
+                            << " is not part of a pattern that is recognised here, and the model needs its result; if "
+                               "this is a mixture-of-experts decoder, please report the exporter and its version";
 }
 
 LogicalResult Raiser::finish(func::FuncOp main) {

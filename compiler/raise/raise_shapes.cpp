@@ -601,6 +601,11 @@ LogicalResult Raiser::sliceNumbers(Operation *op) {
       continue;
     }
     keepsAll = false;
+    // There is always a first token, whatever their number.
+    if ((input.is(Kind::Fill) || input.is(Kind::PartialSum)) && start == Extent(0) && end == Extent(1) && step == 1) {
+      extents[axis] = 1;
+      continue;
+    }
     if (!extent.isConstant() || !start.isConstant() || !(end.isConstant() || toEnd) || step <= 0) {
       return success();
     }
@@ -632,6 +637,8 @@ LogicalResult Raiser::sliceNumbers(Operation *op) {
     set(op->getResult(0), input);
   } else if (input.is(Kind::Fill)) {
     set(op->getResult(0), reshaped(input, extents));
+  } else if (input.is(Kind::PartialSum)) {
+    set(op->getResult(0), reshaped(Meaning(), extents));  // only its shape is asked for
   }
   return success();
 }
