@@ -1,6 +1,9 @@
 // emoe-dump: a bundle's index as text or JSON, as the runtime reads it. For people and for tests.
+#include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Format.h"
@@ -370,17 +373,17 @@ int main(int argc, char **argv) {
   if (Status status = OpenBundle(file, &bundle); !status.ok()) {
     return fail(path, status);
   }
+  std::string text;
+  llvm::raw_string_ostream out(text);
   if (json) {
-    JsonDump(bundle, llvm::outs()).print(records);
-    llvm::outs() << "\n";
+    JsonDump(bundle, out).print(records);
+    out << "\n";
   } else {
-    TextDump(bundle, llvm::outs()).print(records);
+    TextDump(bundle, out).print(records);
   }
   CloseBundle(&bundle);
-  llvm::outs().flush();
-  if (llvm::outs().has_error()) {
-    llvm::outs().clear_error();
-    llvm::errs() << "emoe-dump: cannot write the output\n";
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    llvm::errs() << "emoe-dump: cannot write the output: " << std::strerror(errno) << "\n";
     return static_cast<int>(StatusCode::kIo);
   }
   return 0;
