@@ -78,6 +78,9 @@ int Fail(const Status &status, const char *bundle, const Session *session) {
   int code = static_cast<int>(status.code);
   const char *what = status.what;
   auto detail = static_cast<unsigned long long>(status.detail), more = static_cast<unsigned long long>(status.detail2);
+  char first[32] = "", second[32] = "";  // numbers that say something
+  if (detail != 0) snprintf(first, sizeof(first), " %llu", detail);
+  if (more != 0) snprintf(second, sizeof(second), " (%llu)", more);
   const RecordFailure *failure = session != nullptr && session->failure().happened ? &session->failure() : nullptr;
   switch (status.code) {
     case StatusCode::kBadBundle:
@@ -87,11 +90,11 @@ int Fail(const Status &status, const char *bundle, const Session *session) {
              static_cast<unsigned long long>(failure->offset), failure->chunk, failure->actual_crc,
              failure->expected_crc);
       } else {
-        Fail(code, "%s: %s %llu (%llu); get the bundle again or compile it again", bundle, what, detail, more);
+        Fail(code, "%s: %s%s%s; get the bundle again or compile it again", bundle, what, first, second);
       }
       break;
     case StatusCode::kIo:
-      Fail(code, "%s: %s %llu%s%s; check the path and the device, then try again", bundle, what, detail,
+      Fail(code, "%s: %s%s%s%s; check the path and the device, then try again", bundle, what, first,
            more != 0 ? ": " : "", more != 0 ? strerror(static_cast<int>(more)) : "");
       if (failure != nullptr) {
         Log("emoe-rt: note: it was the record of layer %u expert %u @0x%llx\n", failure->layer, failure->expert,
@@ -103,16 +106,10 @@ int Fail(const Status &status, const char *bundle, const Session *session) {
            bundle, what, detail, static_cast<double>(detail) / 1048576, more != 0 ? " for what was asked" : "", detail);
       break;
     case StatusCode::kUnsupported:
-      Fail(code, "%s: %s", bundle, what);
+      Fail(code, "%s: %s%s%s", bundle, what, first, second);
       break;
     default:
-      if (more != 0) {
-        Fail(code, "%s: %s %llu (now %llu)", bundle, what, detail, more);
-      } else if (detail != 0) {
-        Fail(code, "%s: %s %llu", bundle, what, detail);
-      } else {
-        Fail(code, "%s: %s", bundle, what);
-      }
+      Fail(code, "%s: %s%s%s", bundle, what, first, second);
   }
   if (session != nullptr && session->hung()) _exit(code);  // a thread that waits for the device cannot be joined
   return code;

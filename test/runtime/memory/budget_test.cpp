@@ -1,0 +1,160 @@
+#include "runtime/memory/budget.h"
+
+#include <gtest/gtest.h>
+#include <string.h>
+
+#include <vector>
+
+#include "runtime/memory/arena.h"
+#include "runtime/memory/usage.h"
+
+namespace emoe::rt {
+namespace {
+
+// A bundle with numbers alone: what the solver reads.
+struct Numbers {
+  std::vector<Record> records{std::vector<Record>(8)};
+  std::vector<Variant> variants{Variant{}};
+  std::vector<MoeLayer> moe;
+  std::vector<Buffer> buffers{{0, 1000, 0, Rows::kAll}, {64, 400, 1, Rows::kAll}, {0, 40000, 0, Rows::kWanted}};
+  std::vector<KvLayer> kv{{2, 64}, {2, 64}};
+  Bundle bundle;
+  Numbers() {
+    variants[0].record_bytes = 5 * 4096;
+    for (int i = 0; i < 3; ++i) moe.push_back({8, 2, {variants.data(), 1}, {records.data(), 8}});
+    Refresh();
+    bundle.resident.length = 100000;
+    bundle.tokenizer.length = 5000;
+    bundle.bytes_held = 10000;
+    bundle.model.vocab = 1000;
+    bundle.plan.context = 100;
+    bundle.plan.chunk = 32;
+  }
+  void Refresh() {
+    bundle.moe_layers = {moe.data(), moe.size()};
+    bundle.buffers = {buffers.data(), buffers.size()};
+    bundle.kv_layers = {kv.data(), kv.size()};
+  }
+};
+
+TEST(Budget, AccountsForEveryPart) {
+  Numbers n;
+  MemoryOptions o;
+  o.tokenizer = true;
+  o.threads = 3;
+  MemoryPlan p;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.capacity, 112u);
+  EXPECT_EQ(p.kv, 2 * 2 * 64 * sizeof(float) * 2 * 112u);
+  EXPECT_EQ(p.resident, 102400u);
+  EXPECT_EQ(p.tokenizer, 8192u);
+  EXPECT_EQ(p.index, 12288u);
+  EXPECT_EQ(p.stacks, (2 + kReaderThreads) * kStackBytes);
+  EXPECT_EQ(p.records, 24u);
+  EXPECT_EQ(p.slots, 24u);  // without a budget all records stay
+  EXPECT_EQ(p.slot_bytes, 5 * 4096u);
+  // Slot 0: the larger of 1000 a token and 40000 for the one wanted row; slot 1: 64 + 400 a token.
+  EXPECT_EQ(p.activations, (40000u + 12864u + 4095) / 4096 * 4096);
+  EXPECT_EQ(p.total, p.process + p.index + p.image + p.arena());
+  EXPECT_LE(p.total, p.recommended);
+  o.all_logits = true;
+  MemoryPlan all;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &all).ok());
+  EXPECT_EQ(all.activations, (32 * 40000u + 12864u + 4095) / 4096 * 4096);
+}
+
+TEST(Budget, EveryBudgetIsKeptAndUsed) {
+  Numbers n;
+  MemoryOptions o;
+  MemoryPlan p;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  uint64_t floor = p.floor, most = p.recommended, slots = 0;
+  for (uint64_t budget = floor; budget <= most + 50000; budget += 977) {
+    o.budget = budget;
+    ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+    EXPECT_LE(p.total, budget);
+    EXPECT_GE(p.slots, kFewestSlots);
+    EXPECT_GE(p.slots, slots);
+    EXPECT_EQ(p.floor, floor);
+    EXPECT_EQ(p.recommended, most);
+    EXPECT_EQ(p.total, p.process + p.index + p.image + p.arena());
+    if (p.slots < p.records) {
+      EXPECT_LT(budget - p.total, p.slot_bytes + 2 * kPageBytes);
+    }
+    slots = p.slots;
+  }
+  EXPECT_EQ(slots, 24u);
+  for (uint64_t budget : {uint64_t{1}, floor / 2, floor - 1}) {
+    o.budget = budget;
+    Status status = PlanMemory(n.bundle, o, &p);
+    EXPECT_EQ(status.code, StatusCode::kBudget);
+    EXPECT_EQ(status.detail, floor);
+  }
+}
+
+TEST(Budget, RefusesOptionsOutOfRange) {
+  Numbers n;
+  MemoryPlan p;
+  auto code = [&](auto change) {
+    MemoryOptions o;
+    change(o);
+    return PlanMemory(n.bundle, o, &p).code;
+  };
+  EXPECT_EQ(code([](MemoryOptions &o) { o.threads = 0; }), StatusCode::kUsage);
+  EXPECT_EQ(code([](MemoryOptions &o) { o.threads = kMostThreads + 1; }), StatusCode::kUsage);
+  EXPECT_EQ(code([](MemoryOptions &o) { o.context = kLongestContext + 1; }), StatusCode::kUsage);
+  EXPECT_EQ(code([](MemoryOptions &o) { o.chunk = kLargestChunk + 1; }), StatusCode::kUsage);
+  EXPECT_EQ(code([](MemoryOptions &o) { o.context = 1; }), StatusCode::kOk);
+  EXPECT_EQ(p.chunk, 1u);
+}
+
+TEST(Budget, OverflowIsTheBundlesFault) {
+  for (int what = 0; what < 4; ++what) {
+    Numbers n;
+    if (what == 0) n.buffers[1].per_token = UINT64_MAX / 2;
+    if (what == 1) n.buffers[1].fixed = UINT64_MAX - 5;
+    if (what == 2) n.kv[1] = {UINT32_MAX, UINT32_MAX};
+    if (what == 3) n.bundle.resident.length = UINT64_MAX - 1;
+    MemoryPlan p;
+    EXPECT_EQ(PlanMemory(n.bundle, {}, &p).code, StatusCode::kBadBundle) << what;
+  }
+}
+
+TEST(Budget, NoExpertsNeedNoSlots) {
+  Numbers n;
+  n.bundle.moe_layers = {};
+  MemoryPlan p;
+  ASSERT_TRUE(PlanMemory(n.bundle, {}, &p).ok());
+  EXPECT_EQ(p.slots, 0u);
+  EXPECT_EQ(p.floor, p.recommended);
+}
+
+TEST(Arena, HandsOutAlignedPartsUntilItIsUsedUp) {
+  Arena arena;
+  ASSERT_TRUE(arena.Map(8192).ok());
+  EXPECT_NE(arena.Take(1, 1), nullptr);
+  void *aligned = arena.Take(64, 4096);
+  ASSERT_NE(aligned, nullptr);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(aligned) % 4096, 0u);
+  EXPECT_EQ(arena.Take(4033, 1), nullptr);
+  EXPECT_NE(arena.Take(4032, 1), nullptr);
+  EXPECT_EQ(arena.Take(1, 1), nullptr);
+  EXPECT_EQ(arena.TakeArray<uint64_t>(UINT64_MAX / 4), nullptr);
+  arena.Unmap();
+}
+
+TEST(Usage, SeesWhatIsTouched) {
+  Arena arena;
+  uint64_t before = AnonymousBytes();
+  ASSERT_GT(before, 0u);
+  ASSERT_TRUE(arena.Map(32 << 20).ok());
+  uint64_t mapped = AnonymousBytes();
+  EXPECT_LT(mapped - before, 4u << 20);
+  memset(arena.base(), 1, 32 << 20);
+  EXPECT_GE(AnonymousBytes() - before, 32u << 20);
+  arena.Unmap();
+  EXPECT_GT(AvailableBytes(), 0u);
+}
+
+}  // namespace
+}  // namespace emoe::rt
