@@ -22,7 +22,7 @@ namespace emoe::rt {
 enum class Want : uint8_t { kNone, kLast, kAll };
 
 struct SessionOptions {
-  MemoryOptions memory;           // image_bytes and process_bytes are filled in by Create
+  MemoryOptions memory;           // Create fills in image_bytes, and process_bytes if it is 0
   IoMode io = IoMode::kAuto;
   DirectMode direct = DirectMode::kAuto;
   uint32_t io_timeout_ms = 30000;

@@ -42,8 +42,10 @@ Status Session::Create(const Bundle &bundle, Provider &provider, const SessionOp
     RT_RETURN_IF_ERROR(ChooseImage(bundle, own.isa, &image));
     own.memory.image_bytes = bundle.images[image].bytes;
   }
-  uint64_t process = AnonymousBytes();
-  own.memory.process_bytes = process > bundle.bytes_held ? process - bundle.bytes_held : 0;
+  if (own.memory.process_bytes == 0) {
+    uint64_t process = AnonymousBytes();
+    own.memory.process_bytes = process > bundle.bytes_held ? process - bundle.bytes_held : 0;
+  }
   MemoryPlan plan;
   RT_RETURN_IF_ERROR(PlanMemory(bundle, own.memory, &plan));
 

@@ -118,38 +118,46 @@ int EvalVerb(const Options &options) {
   if (options.text_count == 0) return Fail(2, "eval needs --text FILE...: emoe-rt eval --help");
   Work work(options);
   if (int code = work.Open()) return code;
-  // Texts and ids take their memory before the session plans its own.
-  char *texts[kMostTexts];
-  size_t sizes[kMostTexts], largest = 0;
+  if (!work.bundle.tokenizer.present) {
+    return Fail(6, "%s: it holds no tokenizer; compile the model with --tokenizer tokenizer.json", options.bundle);
+  }
+  // The ids take their memory before the session plans its own; the texts give theirs back.
+  int32_t *ids[kMostTexts];
+  size_t counts[kMostTexts];
+  EncodeOptions encode;
+  encode.first_token = false;
   for (size_t i = 0; i < options.text_count; ++i) {
-    if (!ReadWhole(options.texts[i], &texts[i], &sizes[i])) {
+    char *text = nullptr;
+    size_t bytes = 0;
+    if (!ReadWhole(options.texts[i], &text, &bytes)) {
       return Fail(4, "%s: cannot read the text: %s; check the path", options.texts[i], strerror(errno));
     }
-    if (sizes[i] > largest) largest = sizes[i];
+    uint64_t capacity = MostTokens(bytes);
+    auto *all = static_cast<int32_t *>(malloc(capacity * sizeof(int32_t)));
+    if (all == nullptr) return Fail(5, "no memory for the token ids");
+    Status status = EncodeText(work.provider, work.bundle.tokenizer, options.budget, text, bytes, encode, all, capacity,
+                               &counts[i]);
+    if (!status.ok()) return work.Failed(status);
+    free(text);
+    ids[i] = static_cast<int32_t *>(realloc(all, (counts[i] + 1) * sizeof(int32_t)));
   }
-  size_t capacity = largest + 16;
-  auto *ids = static_cast<int32_t *>(malloc(capacity * sizeof(int32_t)));
   auto *window = static_cast<int32_t *>(malloc((size_t{options.window} + 1) * sizeof(int32_t)));
-  if (ids == nullptr || window == nullptr) return Fail(5, "no memory for the token ids");
-  memset(ids, 0xff, capacity * sizeof(int32_t));
-  if (int code = work.MakeSession(options.window, true, true)) return code;
-  Vocabulary vocabulary;
-  Status status = vocabulary.Open(work.session->tokenizer(), work.bundle.tokenizer.length);
-  if (!status.ok()) return work.Failed(status);
+  if (window == nullptr) return Fail(5, "no memory for the token ids");
+  if (int code = work.MakeSession(options.window, true, false)) return code;
 
   int32_t head = work.bundle.model.first_token;
   double nll = 0;
   uint64_t scored = 0;
   for (size_t i = 0; i < options.text_count; ++i) {
-    size_t count = 0;
-    status = vocabulary.Encode(texts[i], sizes[i], false, ids, capacity, &count);
+    size_t count = counts[i];
+    Status status = OkStatus();
     for (size_t at = 0; at < count && status.ok(); at += options.window) {
       ShowProgress(options.texts[i], at, count);
       uint64_t length = count - at < options.window ? count - at : options.window;
       // The last token of a window predicts nothing: it is not computed.
       window[0] = head;
-      memcpy(window + 1, ids + at, length * sizeof(int32_t));
-      Score score{ids + at, length, work.bundle.model.vocab, head < 0 ? 1u : 0u, 0, 0};
+      memcpy(window + 1, ids[i] + at, length * sizeof(int32_t));
+      Score score{ids[i] + at, length, work.bundle.model.vocab, head < 0 ? 1u : 0u, 0, 0};
       work.session->Reset();
       uint64_t computed = head < 0 ? length - 1 : length;
       if (computed == 0) continue;

@@ -18,25 +18,6 @@ void Write(int fd, const char *prefix, const char *format, va_list arguments, co
   WriteAll(fd, text, length + strlen(suffix));
 }
 
-constexpr char kReplacement[] = "\xEF\xBF\xBD";
-
-// Bytes of the character that starts with `lead`; 0 if none does.
-size_t Length(uint8_t lead) {
-  return lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
-}
-
-// Whether `byte` may stand at `index` (1 to 3) behind `lead`: no surrogates, nothing overlong, nothing past U+10FFFF.
-bool Continues(uint8_t lead, size_t index, uint8_t byte) {
-  uint8_t least = 0x80, most = 0xBF;
-  if (index == 1) {
-    if (lead == 0xE0) least = 0xA0;
-    if (lead == 0xED) most = 0x9F;
-    if (lead == 0xF0) least = 0x90;
-    if (lead == 0xF4) most = 0x8F;
-  }
-  return byte >= least && byte <= most;
-}
-
 }  // namespace
 
 bool WriteAll(int fd, const void *data, size_t bytes) {
@@ -153,36 +134,6 @@ void ShowProgress(const char *what, uint64_t done, uint64_t total) {
   for (int i = 0; i < 40; ++i) bar[i] = i < percent * 40 / 100 ? '#' : '.';
   bar[40] = 0;
   Log("\r%s [%s] %3d %%", what, bar, percent);
-}
-
-size_t CharacterStream::Push(const char *bytes, size_t count, char *out) {
-  size_t used = 0;
-  auto replace = [&] {
-    memcpy(out + used, kReplacement, 3);
-    used += 3;
-    count_ = 0;
-  };
-  for (size_t i = 0; i < count; ++i) {
-    uint8_t byte = static_cast<uint8_t>(bytes[i]);
-    if (count_ != 0 && !Continues(held_[0], count_, byte)) replace();  // then `byte` starts anew
-    held_[count_++] = byte;
-    size_t length = Length(held_[0]);
-    if (length == 0) {
-      replace();
-    } else if (length == count_) {
-      memcpy(out + used, held_, length);
-      used += length;
-      count_ = 0;
-    }
-  }
-  return used;
-}
-
-size_t CharacterStream::Finish(char *out) {
-  if (count_ == 0) return 0;
-  memcpy(out, kReplacement, 3);
-  count_ = 0;
-  return 3;
 }
 
 }  // namespace emoe::rt

@@ -30,18 +30,6 @@ void PrintJsonString(const char *text, size_t bytes);
 // A bar on a terminal, nothing elsewhere. `total` 0 ends the line.
 void ShowProgress(const char *what, uint64_t done, uint64_t total);
 
-// Holds back the bytes of an unfinished UTF-8 character, replaces what is not UTF-8 by U+FFFD.
-class CharacterStream {
- public:
-  // Appends what can be shown now to `out` (room for 3 * bytes + 12), returns how many bytes that is.
-  size_t Push(const char *bytes, size_t count, char *out);
-  size_t Finish(char *out);  // U+FFFD for an unfinished character
-
- private:
-  uint8_t held_[4] = {};
-  size_t count_ = 0;
-};
-
 }  // namespace emoe::rt
 
 #endif  // EMOE_TOOLS_EMOE_RT_OUTPUT_H_

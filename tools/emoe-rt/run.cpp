@@ -36,6 +36,28 @@ bool IsStop(const Bundle &bundle, int32_t token) {
   return false;
 }
 
+// The prompt's ids, before the session takes its memory; an exit code.
+int Tokens(Work &work, const char *text, size_t bytes, int32_t *ids, size_t capacity, size_t *count) {
+  const Options &options = work.options;
+  if (!work.bundle.tokenizer.present) {
+    return Fail(6, "%s: it holds no tokenizer; compile the model with --tokenizer tokenizer.json", options.bundle);
+  }
+  EncodeOptions encode;
+  encode.first_token = !options.no_bos;
+  encode.parse_special = options.parse_special;
+  Status status = EncodeText(work.provider, work.bundle.tokenizer, options.budget, text, bytes, encode, ids, capacity,
+                             count);
+  return status.ok() ? 0 : work.Failed(status);
+}
+
+// What people see of a token: its bytes, and nothing of a special one.
+Text Shown(const Tokenizer &tokenizer, int32_t token) {
+  if (IsSpecial(tokenizer, token)) return {};
+  size_t bytes = 0;
+  const uint8_t *text = TokenBytes(tokenizer, token, &bytes);
+  return {reinterpret_cast<const char *>(text), bytes};
+}
+
 void WriteTrace(void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) {
   char line[1024];
   int used = snprintf(line, sizeof(line), "{\"token\": %llu, \"layer\": %u, \"experts\": [",
@@ -51,27 +73,22 @@ void WriteTrace(void *user, uint64_t position, uint32_t layer, const int32_t *id
 class Writer {
  public:
   explicit Writer(bool json) : json_(json) {}
+  // False: nobody reads any more.
   bool Put(int32_t token, Text bytes) {
-    bool ok = true;
-    if (json_) Print("{\"token\": %d, \"text\": ", token);
-    for (size_t at = 0; at < bytes.size || (json_ && at == 0);) {
-      size_t piece = bytes.size - at < 256 ? bytes.size - at : 256;
-      char out[3 * 256 + 12];
-      size_t shown = stream_.Push(bytes.data + at, piece, out);
-      if (json_) {
-        PrintJsonString(out, shown);  // tokens longer than 256 bytes end up as several strings: see below
-        if (bytes.size > 256) break;
-      } else {
-        ok = WriteAll(STDOUT_FILENO, out, shown);
-      }
-      at += piece;
-      if (bytes.size == 0) break;
+    char out[Utf8Stream::OutputBytes(kPiece)];
+    if (json_) Print("{\"token\": %d, \"text\": [", token);
+    for (size_t at = 0; at < bytes.size; at += kPiece) {
+      size_t piece = bytes.size - at < kPiece ? bytes.size - at : kPiece;
+      size_t shown = stream_.Push(reinterpret_cast<const uint8_t *>(bytes.data) + at, piece, out);
+      if (!json_ && !WriteAll(STDOUT_FILENO, out, shown)) return false;
+      if (json_ && at != 0) Print(", ");
+      if (json_) PrintJsonString(out, shown);
     }
-    if (json_) Print("}\n");
-    return ok;
+    if (json_) Print("]}\n");
+    return true;
   }
   void Finish() {
-    char out[4];
+    char out[Utf8Stream::OutputBytes(0)];
     size_t shown = stream_.Finish(out);
     if (!json_) {
       WriteAll(STDOUT_FILENO, out, shown);
@@ -80,8 +97,9 @@ class Writer {
   }
 
  private:
+  static constexpr size_t kPiece = 256;
   bool json_;
-  CharacterStream stream_;
+  Utf8Stream stream_;
 };
 
 struct Times {
@@ -138,6 +156,9 @@ int RunVerb(const Options &given) {
   uint32_t context = options.context != 0 ? options.context : work.bundle.plan.context;
   auto *ids = static_cast<int32_t *>(malloc((size_t{context} + 1) * sizeof(int32_t)));
   if (ids == nullptr) return Fail(5, "no memory for %u token ids", context);
+  size_t count = 0;
+  if (int code = Tokens(work, text, bytes, ids, context, &count)) return code;
+  if (count == 0) return Fail(2, "the prompt is empty, and the model has no first token: give a --prompt");
   SessionOptions base;
   int trace = -1;
   if (options.trace != nullptr) {
@@ -148,15 +169,9 @@ int RunVerb(const Options &given) {
   }
   if (int code = work.MakeSession(0, false, true, &base)) return code;
   Session &session = *work.session;
-  Vocabulary vocabulary;
-  Status status = vocabulary.Open(session.tokenizer(), work.bundle.tokenizer.length);
+  Tokenizer tokenizer;
+  Status status = OpenTokenizer(session.tokenizer(), work.bundle.tokenizer.length, &tokenizer);
   if (!status.ok()) return work.Failed(status);
-  size_t count = 0, head = 0;
-  if (!options.no_bos && work.bundle.model.first_token >= 0) ids[head++] = work.bundle.model.first_token;
-  status = vocabulary.Encode(text, bytes, options.parse_special, ids + head, context - head, &count);
-  if (!status.ok()) return work.Failed(status);
-  count += head;
-  if (count == 0) return Fail(2, "the prompt is empty, and the model has no first token: give a --prompt");
 
   Times times;
   times.prompt_tokens = count;
@@ -172,7 +187,7 @@ int RunVerb(const Options &given) {
     ++times.generated;
     times.end = Nanoseconds();
     if (!options.ignore_eos && IsStop(work.bundle, token)) break;
-    if (!writer.Put(token, vocabulary.Decode(token))) return 0;  // nobody reads any more
+    if (!writer.Put(token, Shown(tokenizer, token))) return 0;  // nobody reads any more
     if (times.generated == options.count) break;
     if (session.position() == context) {
       Log("emoe-rt: note: the context of %u positions is full; --ctx makes it larger\n", context);
@@ -191,25 +206,13 @@ int RunVerb(const Options &given) {
 int TokenizeVerb(const Options &options) {
   Work work(options);
   char *text = nullptr;
-  size_t bytes = 0, count = 0, head = 0;
+  size_t bytes = 0, count = 0;
   if (int code = work.Open()) return code;
   if (int code = ReadPrompt(options, &text, &bytes)) return code;
-  if (!work.bundle.tokenizer.present) return Fail(6, "%s: it holds no tokenizer", options.bundle);
-  void *section = aligned_alloc(64, (work.bundle.tokenizer.length + 63) / 64 * 64);
-  // A token is at least a byte, but a prefix may be added to the text.
-  auto *ids = static_cast<int32_t *>(malloc((bytes + 16) * sizeof(int32_t)));
-  if (section == nullptr || ids == nullptr) return Fail(5, "no memory for %zu token ids", bytes + 16);
-  Status status = ReadSection(work.provider, work.bundle.tokenizer, section);
-  Vocabulary vocabulary;
-  if (status.ok()) status = vocabulary.Open(section, work.bundle.tokenizer.length);
-  if (!options.no_bos && work.bundle.has_model && work.bundle.model.first_token >= 0) {
-    ids[head++] = work.bundle.model.first_token;
-  }
-  if (status.ok()) {
-    status = vocabulary.Encode(text, bytes, options.parse_special, ids + head, bytes + 16 - head, &count);
-  }
-  if (!status.ok()) return work.Failed(status);
-  count += head;
+  size_t capacity = MostTokens(bytes);
+  auto *ids = static_cast<int32_t *>(malloc(capacity * sizeof(int32_t)));
+  if (ids == nullptr) return Fail(5, "no memory for %zu token ids", capacity);
+  if (int code = Tokens(work, text, bytes, ids, capacity, &count)) return code;
   if (options.json) Print("[");
   for (size_t i = 0; i < count; ++i) Print(options.json ? (i == 0 ? "%d" : ", %d") : (i == 0 ? "%d" : " %d"), ids[i]);
   Print(options.json ? "]\n" : "\n");

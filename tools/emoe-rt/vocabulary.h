@@ -3,24 +3,15 @@
 #define EMOE_TOOLS_EMOE_RT_VOCABULARY_H_
 
 #include "runtime/bundle/bundle.h"
+#include "runtime/text/tokenizer.h"
 
 namespace emoe::rt {
 
-class Vocabulary {
- public:
-  // `section`: the checked tokenizer section, 64-aligned; it must outlive this.
-  Status Open(const void *section, size_t bytes);
-
-  // Token ids of a text, without the model's first token. kUsage if there are more than `capacity`.
-  Status Encode(const char *text, size_t bytes, bool parse_special, int32_t *ids, size_t capacity, size_t *count);
-
-  // The bytes of a token: not always whole characters. Empty for a special token.
-  Text Decode(int32_t id) const;
-
- private:
-  const void *section_ = nullptr;
-  size_t bytes_ = 0;
-};
+// Ids of a text by the tokenizer section of a bundle. Tables and scratch have memory of their own, given back at the
+// end: called before the session maps its arena, they need no share of the budget beside it. With a `budget` (bytes, 0:
+// none), kBudget if they do not fit it. kUsage if there are more than `capacity` ids.
+Status EncodeText(Provider &provider, const Section &section, uint64_t budget, const char *text, size_t bytes,
+                  const EncodeOptions &options, int32_t *ids, size_t capacity, size_t *count);
 
 }  // namespace emoe::rt
 
