@@ -1,7 +1,9 @@
-// emit-kernels, for emoe-opt: replaces emoe.kernel ops by the functions that codegen makes of them.
+// For emoe-opt: emit-kernels replaces emoe.kernel ops by the functions that codegen makes of them, and
+// lower-tile-products the tile products in these by loops.
 #include "compiler/passes.h"
 
 #include "compiler/codegen/emit.h"
+#include "compiler/codegen/tile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -51,8 +53,41 @@ struct EmitKernels : mlir::PassWrapper<EmitKernels, mlir::OperationPass<mlir::Mo
                              llvm::cl::init("x86-64-v3")};
 };
 
+struct LowerTileProducts : mlir::PassWrapper<LowerTileProducts, mlir::OperationPass<mlir::ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerTileProducts)
+
+  LowerTileProducts() = default;
+  LowerTileProducts(const LowerTileProducts &other) : PassWrapper(other) {}
+
+  llvm::StringRef getArgument() const final { return "lower-tile-products"; }
+  llvm::StringRef getDescription() const final { return "Turn emoe.tile_product ops into loops for a target"; }
+  void getDependentDialects(mlir::DialectRegistry &registry) const final {
+    registry.insert<mlir::scf::SCFDialect, mlir::arith::ArithDialect, mlir::math::MathDialect,
+                    mlir::vector::VectorDialect, mlir::LLVM::LLVMDialect>();
+  }
+
+  void runOnOperation() final {
+    absl::StatusOr<const Target *> found = findTarget(target.getValue());
+    if (!found.ok()) {
+      getOperation().emitError(std::string(found.status().message()));
+      return signalPassFailure();
+    }
+    if (mlir::failed(lowerTileProducts(getOperation(), **found, generic ? TileLowering::Generic : TileLowering::Fast))) {
+      signalPassFailure();
+    }
+  }
+
+  Option<std::string> target{*this, "target", llvm::cl::desc("the instruction set, as emoec targets lists them"),
+                             llvm::cl::init("x86-64-v3")};
+  Option<bool> generic{*this, "generic", llvm::cl::desc("plain vector arithmetic, whatever the target has"),
+                       llvm::cl::init(false)};
+};
+
 } // namespace
 
-void registerCodegenPasses() { mlir::PassRegistration<EmitKernels>(); }
+void registerCodegenPasses() {
+  mlir::PassRegistration<EmitKernels>();
+  mlir::PassRegistration<LowerTileProducts>();
+}
 
 } // namespace emoe

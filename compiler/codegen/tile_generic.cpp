@@ -22,19 +22,22 @@ int64_t blockBytes(unsigned bits) { return kScaleBytes + 2 * groupBytes(bits); }
 // Codes of a dword vector are stored with this added.
 int32_t codeBias(unsigned bits) { return bits == 8 ? 128 : 8; }
 
-// Loads the group's payload and calls visit(column, codes) for its 32 columns in ascending order; codes are i32 in
-// 16 lanes, with the bias.
-void forColumns(KernelBuilder &k, Expr payload, unsigned bits, function_ref<void(int64_t column, Expr codes)> visit) {
+// Sums over the group's 32 columns in ascending order: visit(column, codes, sums) adds one; codes are i32 in 16 lanes,
+// with the bias. A loop over units, since a whole group without one is a thousand instructions on narrow targets.
+Exprs sumColumns(KernelBuilder &k, Expr payload, unsigned bits, ArrayRef<Expr> initial,
+                 function_ref<void(Expr column, Expr codes, Exprs &sums)> visit) {
   const int64_t perUnit = 32 / bits;
-  for (int64_t unit = 0; unit < EMOE_GROUP / perUnit; ++unit) {
-    Expr dwords = k.load(k.at(payload, unit * kUnitBytes), k.vec(k.b.getI32Type()), 64);
+  return k.loop(k.i64(0), k.i64(EMOE_GROUP / perUnit), 1, initial, [&](Expr unit, ArrayRef<Expr> carried) {
+    Expr dwords = k.load(k.at(payload, unit * static_cast<double>(kUnitBytes)), k.vec(k.b.getI32Type()), 64);
+    Exprs sums(carried);
     for (int64_t i = 0; i < perUnit; ++i) {
       // Four bits: the low nibbles of the four bytes, then the high ones.
       int64_t shift = i % 4 * 8 + i / 4 * 4;
       Expr shifted = shift ? dwords >> static_cast<double>(shift) : dwords;
-      visit(unit * perUnit + i, shifted & (bits == 8 ? 255.0 : 15.0));
+      visit(unit * static_cast<double>(perUnit) + static_cast<double>(i), shifted & (bits == 8 ? 255.0 : 15.0), sums);
     }
-  }
+    return sums;
+  });
 }
 
 // One level of prefetching into all caches, for each line of `bytes` at `address` + ahead. Never faults.
@@ -133,12 +136,15 @@ private:
   }
 
   Exprs exact(Expr block, int64_t half, Expr payload, Expr scales, Exprs sums) {
-    Exprs dots(rows.size(), k.constant(k.vec(k.b.getF32Type()), 0));
-    forColumns(k, payload, bits, [&](int64_t column, Expr codes) {
+    Exprs activations;
+    for (Expr row : rows) {
+      activations.push_back(k.at(k.at(row, block * (4.0 * kBlockColumns)), half * 4 * EMOE_GROUP));
+    }
+    Exprs zero(rows.size(), k.constant(k.vec(k.b.getF32Type()), 0));
+    Exprs dots = sumColumns(k, payload, bits, zero, [&](Expr column, Expr codes, Exprs &partial) {
       Expr w = toF32(codes - static_cast<double>(codeBias(bits)));
       for (size_t m = 0; m < rows.size(); ++m) {
-        Expr x = k.loadF32(k.at(k.at(rows[m], block * (4.0 * kBlockColumns)), 4 * (half * EMOE_GROUP + column)));
-        dots[m] = fma(w, splat(x), dots[m]);
+        partial[m] = fma(w, splat(k.loadF32(k.at(activations[m], column * 4.0))), partial[m]);
       }
     });
     for (size_t m = 0; m < rows.size(); ++m) {
@@ -159,15 +165,14 @@ private:
 } // namespace
 
 Exprs genericDots(KernelBuilder &k, const TileGroup &group) {
-  Exprs dots(group.activations.size(), k.constant(k.vec(k.b.getI32Type()), 0));
-  forColumns(k, group.payload, group.bits, [&](int64_t column, Expr codes) {
+  Exprs zero(group.activations.size(), k.constant(k.vec(k.b.getI32Type()), 0));
+  return sumColumns(k, group.payload, group.bits, zero, [&](Expr column, Expr codes, Exprs &dots) {
     Expr w = codes - static_cast<double>(codeBias(group.bits));
     for (auto [activations, dot] : llvm::zip_equal(group.activations, dots)) {
       Expr x = signExtend(k.load(k.at(activations, column), k.b.getIntegerType(8)), 32);
       dot = dot + w * splat(x);
     }
   });
-  return dots;
 }
 
 Exprs lowerTileProduct(KernelBuilder &k, TileProductOp op, const TilePlan &plan) {

@@ -6,13 +6,15 @@
 #endif
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "mlir/Transforms/Passes.h"
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
-  registry.insert<emoe::EmoeDialect, mlir::func::FuncDialect, mlir::arith::ArithDialect>();
+  registry.insert<emoe::EmoeDialect, mlir::func::FuncDialect, mlir::arith::ArithDialect,
+                  mlir::LLVM::LLVMDialect>();
 #ifdef EMOE_HAS_ONNX_DIALECT
   registry.insert<emoe::onnx::OnnxDialect>();
 #endif
