@@ -336,6 +336,9 @@ LogicalResult Evaluator::run(ArrayRef<Value> goals) {
       return failure();
     }
     for (Value result : op->getResults()) {
+      if (observe && has(result)) {
+        observe(result, get(result));
+      }
       if (!readers.count(result)) {
         values.erase(result);
       }

@@ -42,6 +42,9 @@ public:
   // in the last place of one of these is taken to be it (float types are storage).
   llvm::SmallVector<double, 4> exactScalars;
 
+  // Called with every value that is computed, if set.
+  std::function<void(mlir::Value, const Tensor &)> observe;
+
   // Gives `value`, which is then not computed.
   void set(mlir::Value value, Tensor tensor);
   bool has(mlir::Value value) const { return values.count(value); }
