@@ -35,6 +35,9 @@ LogicalResult simplify(ModuleOp module) {
         op->getResult(0).replaceAllUsesWith(source);
       }
     });
+    // A dropped cast may have made what the function returns.
+    Operation *end = function.getBody().front().getTerminator();
+    function.setType(FunctionType::get(module.getContext(), function.getArgumentTypes(), end->getOperandTypes()));
     IRRewriter rewriter(module.getContext());
     DominanceInfo dominance(function);
     eliminateCommonSubExpressions(rewriter, dominance, function);
