@@ -20,7 +20,43 @@ void loadKernelDialects(MLIRContext &context) {
                       vector::VectorDialect, LLVM::LLVMDialect, cf::ControlFlowDialect>();
 }
 
+// What is wrong with the sizes of the specification; empty if nothing is. Layouts are the families' to check.
+static StringRef wrongSizes(const KernelSpec &spec) {
+  int64_t heads = std::max<int64_t>(spec.heads, 1);
+  switch (spec.family) {
+  case KernelFamily::Norm:
+    return spec.k < 1 || spec.k % heads ? "k must be a positive multiple of heads" : "";
+  case KernelFamily::Rotary:
+    return spec.heads < 1 || spec.rotated < 2 || spec.rotated % 2 || spec.rotated > spec.headDim
+               ? "heads must be positive and rotated even, from 2 to head_dim"
+               : "";
+  case KernelFamily::KvAppend:
+    return spec.kvHeads < 1 || spec.headDim < 1 ? "kv_heads and head_dim must be positive" : "";
+  case KernelFamily::Attention:
+    return spec.kvHeads < 1 || spec.headDim < 1 || spec.heads < 1 || spec.heads % spec.kvHeads || spec.window < 0
+               ? "heads must be a positive multiple of kv_heads, head_dim positive and window not negative"
+               : "";
+  case KernelFamily::Route:
+    return spec.topK < 1 || spec.topK > spec.n ? "top_k must be from 1 to n" : "";
+  case KernelFamily::Combine:
+    return spec.k < 1 || spec.topK < 1 ? "k and top_k must be positive" : "";
+  case KernelFamily::Embed:
+  case KernelFamily::Linear:
+  case KernelFamily::GateUp:
+    return spec.n < 1 || spec.k < 1 ? "n and k must be positive" : "";
+  case KernelFamily::Quantize:
+  case KernelFamily::Add:
+  case KernelFamily::Mul:
+  case KernelFamily::Activate:
+    return spec.k < 1 ? "k must be positive" : "";
+  }
+  llvm_unreachable("a family without sizes");
+}
+
 LogicalResult emitKernel(const KernelSpec &spec, const Target &target, ModuleOp module) {
+  if (StringRef wrong = wrongSizes(spec); !wrong.empty()) {
+    return module.emitError() << "kernel " << kernelName(spec) << ": " << wrong;
+  }
   KernelBuilder k(spec, target, module);
   LogicalResult result = [&] {
     switch (spec.family) {

@@ -5,3 +5,24 @@
 // CHECK: no target is called 'm68k'
 // expected-error @+1 {{family}}
 emoe.kernel @unknown {family = "no_such_family", k = 64 : i64}
+
+// -----
+
+// expected-error @+1 {{top_k must be from 1 to n}}
+module {
+  emoe.kernel @route {family = "route", n = 4 : i64, top_k = 5 : i64}
+}
+
+// -----
+
+// expected-error @+1 {{heads must be a positive multiple of kv_heads}}
+module {
+  emoe.kernel @attention {family = "attention", heads = 3 : i64, kv_heads = 2 : i64, head_dim = 8 : i64}
+}
+
+// -----
+
+// expected-error @+1 {{rotated even, from 2 to head_dim}}
+module {
+  emoe.kernel @rotary {family = "rotary", heads = 3 : i64, head_dim = 8 : i64, rotated = 10 : i64}
+}
