@@ -137,7 +137,8 @@ TEST_P(ZooExports, Raise) {
 INSTANTIATE_TEST_SUITE_P(Zoo, ZooExports,
                          testing::Values("qwen3_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm-bfloat16",
                                          "qwen3_moe-hf5-batched_mm-float16", "qwen3_moe-optimum",
-                                         "qwen3_moe-optimum-ext2", "qwen3_moe-optimum-fp16"));
+                                         "qwen3_moe-optimum-ext2", "qwen3_moe-optimum-fp16",
+                                         "olmoe-hf5-batched_mm", "mixtral-hf5-batched_mm"));
 
 } // namespace
 } // namespace emoe
