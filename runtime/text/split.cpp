@@ -6,6 +6,8 @@ namespace emoe::rt {
 
 Splitter::Splitter(const Tokenizer &tokenizer, const uint8_t *text, uint32_t begin, uint32_t end)
     : tokenizer_(tokenizer), text_(text), whole_{begin, end} {
+  // Of each search: its match, what the next one swallows, and kMaxSilentSteps more (compiler/tokenizer/automaton.cpp).
+  steps_left_ = static_cast<int64_t>(end - begin + 1) * (kMaxSilentSteps + 4) * (tokenizer.stage_count + 1);
   if (tokenizer.stage_count > 0 && begin < end) {
     cursors_[0] = {begin, end, {}, {}, false, false, false};
     depth_ = 1;
@@ -14,7 +16,7 @@ Splitter::Splitter(const Tokenizer &tokenizer, const uint8_t *text, uint32_t beg
 
 // Where the best match that begins at `begin` ends; `begin` if there is none. The last acceptance on the way is the
 // best one: the automaton drops what ranks behind a match (compiler/tokenizer/automaton.h).
-uint32_t Splitter::MatchEnd(const SplitStage &stage, uint32_t begin, uint32_t end) const {
+uint32_t Splitter::MatchEnd(const SplitStage &stage, uint32_t begin, uint32_t end) {
   const uint16_t *transitions = tokenizer_.transitions + static_cast<size_t>(stage.first_state) * tokenizer_.classes;
   const uint8_t *accepts = tokenizer_.accepts + stage.first_state;
   uint32_t state = 1, best = begin, at = begin;
@@ -23,6 +25,7 @@ uint32_t Splitter::MatchEnd(const SplitStage &stage, uint32_t begin, uint32_t en
     uint32_t code = ReadValidUtf8(text_ + at, &length);
     state = transitions[state * tokenizer_.classes + tokenizer_.ClassOf(code)];
     if (state == 0) return best;
+    if (--steps_left_ < 0) return best;
     uint8_t accept = accepts[state];
     if (accept & kAcceptHere) {
       best = at + length;
@@ -35,7 +38,7 @@ uint32_t Splitter::MatchEnd(const SplitStage &stage, uint32_t begin, uint32_t en
 }
 
 // Matches, and gaps between them, in turn; together they cover the piece.
-bool Splitter::NextRaw(const SplitStage &stage, Cursor *cursor, Piece *item, bool *is_match) const {
+bool Splitter::NextRaw(const SplitStage &stage, Cursor *cursor, Piece *item, bool *is_match) {
   if (cursor->has_match) {
     cursor->has_match = false;
     *item = cursor->match;
@@ -68,7 +71,7 @@ bool Splitter::NextRaw(const SplitStage &stage, Cursor *cursor, Piece *item, boo
   return true;
 }
 
-bool Splitter::NextItem(const SplitStage &stage, Cursor *cursor, Piece *item, bool *is_match) const {
+bool Splitter::NextItem(const SplitStage &stage, Cursor *cursor, Piece *item, bool *is_match) {
   if (cursor->has_ahead) {
     cursor->has_ahead = false;
     *item = cursor->ahead;
@@ -80,7 +83,7 @@ bool Splitter::NextItem(const SplitStage &stage, Cursor *cursor, Piece *item, bo
   return true;
 }
 
-bool Splitter::NextOfStage(const SplitStage &stage, Cursor *cursor, Piece *piece) const {
+bool Splitter::NextOfStage(const SplitStage &stage, Cursor *cursor, Piece *piece) {
   bool is_match;
   do {
     if (!NextItem(stage, cursor, piece, &is_match)) return false;
@@ -113,7 +116,7 @@ bool Splitter::Next(Piece *piece) {
     whole_.begin = whole_.end;
     return piece->begin < piece->end;
   }
-  while (depth_ > 0) {
+  while (depth_ > 0 && !overran()) {
     if (!NextOfStage(tokenizer_.stages[depth_ - 1], &cursors_[depth_ - 1], piece)) {
       --depth_;
     } else if (depth_ == tokenizer_.stage_count) {

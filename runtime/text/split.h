@@ -16,8 +16,10 @@ class Splitter {
   // `text` is valid UTF-8 and outlives the splitter; [begin, end) lies on character borders.
   Splitter(const Tokenizer &tokenizer, const uint8_t *text, uint32_t begin, uint32_t end);
 
-  // The next piece, in order; never empty. False at the end.
+  // The next piece, in order; never empty. False at the end, or if the automata search on in vain for longer than the
+  // compiler's ever do: then `overran()`.
   bool Next(Piece *piece);
+  bool overran() const { return steps_left_ < 0; }
 
  private:
   // One stage at work on one piece of the stage before it.
@@ -28,16 +30,17 @@ class Splitter {
     bool has_match, has_ahead, ahead_is_match;
   };
 
-  bool NextItem(const SplitStage &stage, Cursor *cursor, Piece *item, bool *is_match) const;
-  bool NextRaw(const SplitStage &stage, Cursor *cursor, Piece *item, bool *is_match) const;
-  bool NextOfStage(const SplitStage &stage, Cursor *cursor, Piece *piece) const;
-  uint32_t MatchEnd(const SplitStage &stage, uint32_t begin, uint32_t end) const;
+  bool NextItem(const SplitStage &stage, Cursor *cursor, Piece *item, bool *is_match);
+  bool NextRaw(const SplitStage &stage, Cursor *cursor, Piece *item, bool *is_match);
+  bool NextOfStage(const SplitStage &stage, Cursor *cursor, Piece *piece);
+  uint32_t MatchEnd(const SplitStage &stage, uint32_t begin, uint32_t end);
 
   const Tokenizer &tokenizer_;
   const uint8_t *text_;
   Cursor cursors_[kMaxStages];
   uint32_t depth_ = 0;  // stages that have work, or none if stage_count is 0
   Piece whole_;
+  int64_t steps_left_;  // characters that all searches together may still read
 };
 
 }  // namespace emoe::rt

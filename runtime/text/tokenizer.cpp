@@ -36,7 +36,11 @@ class Encoder {
       : tokenizer_(tokenizer), options_(options), copy_(copy), merge_(merge), sink_(sink) {}
 
   // Added tokens that match the text as it is, and between them segments that are normalised first.
-  void Text(const uint8_t *text, uint32_t bytes) { Added(0, text, bytes); }
+  // False: the tables make searching take too long.
+  bool Text(const uint8_t *text, uint32_t bytes) {
+    Added(0, text, bytes);
+    return !overran_;
+  }
 
  private:
   void Added(uint32_t root, const uint8_t *text, uint32_t bytes);
@@ -66,6 +70,7 @@ class Encoder {
   uint8_t *copy_;
   void *merge_;
   TokenSink *sink_;
+  bool overran_ = false;
 };
 
 // The longest added token at `at`, or -1.
@@ -151,6 +156,7 @@ void Encoder::Plain(const uint8_t *text, uint32_t begin, uint32_t end) {
   Splitter splitter(tokenizer_, text, begin, end);
   Piece piece;
   while (splitter.Next(&piece)) MergePiece(tokenizer_, text + piece.begin, piece.end - piece.begin, merge_, sink_);
+  overran_ = overran_ || splitter.overran();
 }
 
 }  // namespace
@@ -177,8 +183,10 @@ Status Encode(const Tokenizer &tokenizer, const void *text, size_t bytes, const 
   }
   TokenSink sink{ids, ids ? capacity : 0, 0};
   if (options.first_token && tokenizer.first_token >= 0) sink.Put(static_cast<uint32_t>(tokenizer.first_token));
-  Encoder(tokenizer, options, base + layout.copy, base + layout.merge, &sink)
-      .Text(source, static_cast<uint32_t>(layout.clean));
+  if (!Encoder(tokenizer, options, base + layout.copy, base + layout.merge, &sink)
+           .Text(source, static_cast<uint32_t>(layout.clean))) {
+    return Error(StatusCode::kBadBundle, "tokenizer: the split automata search too far");
+  }
   *count = sink.count;
   return OkStatus();
 }

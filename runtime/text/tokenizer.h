@@ -36,6 +36,7 @@ uint64_t EncodeScratchBytes(const Tokenizer &tokenizer, const void *text, size_t
 // ids may be null to count. `*count` gets the number of ids of the whole text; only the first `capacity` are written.
 // `scratch` (aligned to 8) must hold EncodeScratchBytes of the same text.
 // kUsage: the text is longer than kLongestText, or the scratch is too small (`detail`: bytes needed).
+// kBadBundle: damaged tables that would take quadratic time.
 Status Encode(const Tokenizer &tokenizer, const void *text, size_t bytes, const EncodeOptions &options, void *scratch,
               size_t scratch_bytes, int32_t *ids, size_t capacity, size_t *count);
 
