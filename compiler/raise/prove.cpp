@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "llvm/ADT/DenseSet.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/Format.h"
 #include "mlir/IR/Diagnostics.h"
@@ -203,8 +202,26 @@ LogicalResult compare(Operation *op, StringRef what, const Tensor &original, con
 // The prover
 //===----------------------------------------------------------------------===//
 
+// Results of onnx.Shape that depend on the situation alone, not on data. NonZero and its like make extents that depend
+// on data; these spread with every op but a scatter, whose result has the extents of what it scatters into.
+static llvm::DenseSet<Value> findFixedExtents(func::FuncOp function) {
+  llvm::DenseSet<Value> dataDependent, fixed;
+  for (Operation &op : function.getBody().front()) {
+    bool scatters = isa<onnx::ScatterElementsOp, onnx::ScatterNDOp>(op);
+    auto operands = scatters ? op.getOperands().take_front(1) : op.getOperands();
+    bool depends = isa<onnx::NonZeroOp, onnx::CompressOp, onnx::UniqueOp>(op) ||
+                   llvm::any_of(operands, [&](Value operand) { return dataDependent.contains(operand); });
+    if (depends) {
+      dataDependent.insert(op.result_begin(), op.result_end());
+    } else if (isa<onnx::ShapeOp>(op)) {
+      fixed.insert(op.getResult(0));
+    }
+  }
+  return fixed;
+}
+
 EvaluatingProver::EvaluatingProver(func::FuncOp function, const WeightStore *store)
-    : function(function), symbols(function->getParentOfType<ModuleOp>()) {
+    : function(function), symbols(function->getParentOfType<ModuleOp>()), fixedExtents(findFixedExtents(function)) {
   if (store) {
     real = std::make_unique<RealWeights>(*store);
   }
@@ -218,7 +235,8 @@ EvaluatingProver::EvaluatingProver(func::FuncOp function, const WeightStore *sto
     // A function that cannot run whole (an op that the evaluator lacks) still has parts that can be proven, and what
     // cannot is said there.
     ScopedDiagnosticHandler quiet(function.getContext(), [](Diagnostic &) { return success(); });
-    auto arguments = argumentsFor(function, facts.scenario, randomIds(facts.scenario, vocabulary));
+    facts.ids = randomIds(facts.scenario, vocabulary);
+    auto arguments = argumentsFor(function, facts.scenario, facts.ids);
     if (succeeded(arguments)) {
       facts.arguments = *arguments;
       RandomWeights weights(seed, kAmplitude, real.get());
@@ -242,15 +260,28 @@ EvaluatingProver::EvaluatingProver(func::FuncOp function, const WeightStore *sto
   }
 }
 
+const Tensor *EvaluatingProver::factOf(Value value, const Facts &facts) const {
+  auto found = facts.values.find(value);
+  Operation *op = value.getDefiningOp();
+  bool believed = found != facts.values.end() && found->second.type == value.getType() &&
+                  found->second.name == (op ? op->getName() : function->getName());
+  return believed ? &found->second.tensor : nullptr;
+}
+
+void EvaluatingProver::setExtents(Evaluator &evaluator, const Facts &facts) const {
+  function.walk([&](onnx::ShapeOp op) {
+    const Tensor *fact = factOf(op.getShape(), facts);
+    if (fact && fixedExtents.contains(op.getShape())) {
+      evaluator.set(op.getShape(), *fact);
+    }
+  });
+}
+
 FailureOr<Tensor> EvaluatingProver::inputOf(Value value, const Facts &facts, const Scenario &scenario,
                                             uint64_t seed) {
   bool isFloat = isa<mlir::FloatType>(getElementTypeOrSelf(value.getType()));
-  auto found = facts.values.find(value);
-  Operation *op = value.getDefiningOp();
-  if (found != facts.values.end() && found->second.type == value.getType() &&
-      found->second.name == (op ? op->getName() : function->getName())) {
-    const Tensor &fact = found->second.tensor;
-    return isFloat ? randomFloats(fact.shape, seed) : fact;
+  if (const Tensor *fact = factOf(value, facts)) {
+    return isFloat ? randomFloats(fact->shape, seed) : *fact;
   }
   auto shape = shapeIn(value.getType(), scenario);
   if (shape && isFloat) {
@@ -272,8 +303,14 @@ LogicalResult EvaluatingProver::evaluate(const Claim &claim, const Facts &facts,
   Evaluator evaluator(symbols, weights);
   evaluator.position = facts.scenario.past;
   evaluator.exactScalars = exactScalarsOf(replacement);
-  for (auto [argument, tensor] : llvm::zip(function.getArguments(), facts.arguments)) {
-    evaluator.set(argument, tensor);
+  setExtents(evaluator, facts);
+  Type idsType = RankedTensorType::get({ShapedType::kDynamic}, IntegerType::get(function.getContext(), 32));
+  for (BlockArgument argument : function.getArguments()) {
+    if (argument.getArgNumber() < facts.arguments.size()) {
+      evaluator.set(argument, facts.arguments[argument.getArgNumber()]);
+    } else if (argument.getType() == idsType) {
+      evaluator.set(argument, Tensor::of({facts.scenario.tokens}, facts.ids)); // raising's own argument for the ids
+    }
   }
   uint64_t salt = seed * 1000;
   for (Value input : claim.inputs) {
@@ -330,6 +367,7 @@ LogicalResult EvaluatingProver::prove(const Claim &claim) {
   for (BlockArgument argument : function.getArguments()) {
     outline.set(argument, Tensor());
   }
+  setExtents(outline, situations.front());
   for (Value input : claim.inputs) {
     outline.set(input, Tensor());
   }

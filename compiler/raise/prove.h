@@ -8,6 +8,7 @@
 #include "compiler/raise/evaluate.h"
 #include "compiler/raise/scenario.h"
 #include "frontends/weights.h"
+#include "llvm/ADT/DenseSet.h"
 
 namespace emoe {
 
@@ -33,7 +34,8 @@ public:
 private:
   struct Facts {
     Scenario scenario;
-    std::vector<Tensor> arguments;
+    std::vector<int64_t> ids;       // the tokens
+    std::vector<Tensor> arguments;  // of the function as imported; empty if their purpose is unknown
     // Shape and, of integers, the elements of every value of the function as imported. A value may have been erased
     // since and its address reused, so the op's name and the type are compared before a fact is believed.
     struct Fact {
@@ -44,6 +46,11 @@ private:
     llvm::DenseMap<mlir::Value, Fact> values;
   };
 
+  // What is known of a value in the situation; null if nothing is.
+  const Tensor *factOf(mlir::Value value, const Facts &facts) const;
+  // Sets the results of onnx.Shape ops that no data decides: extents are those of the situation, whatever computed the
+  // tensor. Without this, a claim about one layer would need the layers before it for their shapes.
+  void setExtents(Evaluator &evaluator, const Facts &facts) const;
   // What the claim's input is in the situation: by its fact, else by its type in the scenario; an error if neither
   // tells its shape.
   mlir::FailureOr<Tensor> inputOf(mlir::Value value, const Facts &facts, const Scenario &scenario, uint64_t seed);
@@ -55,8 +62,9 @@ private:
   std::vector<uint64_t> signatureOf(const Claim &claim, llvm::ArrayRef<mlir::Operation *> original,
                                     llvm::ArrayRef<mlir::Operation *> replacement);
 
-  mlir::func::FuncOp function;
+  mutable mlir::func::FuncOp function; // MLIR's ops are handles without const
   SymbolIndex symbols;
+  llvm::DenseSet<mlir::Value> fixedExtents;
   std::unique_ptr<RealWeights> real; // null without a store
   std::vector<Facts> situations;
   std::set<std::vector<uint64_t>> proven;

@@ -28,13 +28,12 @@ std::vector<uint64_t> EvaluatingProver::signatureOf(const Claim &claim, ArrayRef
     add(numberOf(value));
     add(handle(value.getType().getAsOpaquePointer()));
     for (const Facts &facts : situations) {
-      auto fact = facts.values.find(value);
-      if (fact == facts.values.end() || fact->second.tensor.kind == Tensor::Kind::Float) {
-        continue;
+      const Tensor *fact = factOf(value, facts);
+      if (fact && fact->kind != Tensor::Kind::Float) {
+        // Integers are inputs as they are.
+        add(fact->ints->size());
+        llvm::append_range(signature, *fact->ints);
       }
-      // Integers are inputs as they are.
-      add(fact->second.tensor.ints->size());
-      llvm::append_range(signature, *fact->second.tensor.ints);
     }
   };
   for (Value input : claim.inputs) {
@@ -45,9 +44,7 @@ std::vector<uint64_t> EvaluatingProver::signatureOf(const Claim &claim, ArrayRef
   }
   for (BlockArgument argument : function.getArguments()) {
     // Another argument is the same value for every claim.
-    if (numbers.try_emplace(argument, 1000000 + argument.getArgNumber()).second) {
-      continue;
-    }
+    numbers.try_emplace(argument, 1000000 + argument.getArgNumber());
   }
 
   std::vector<WeightView> views[2];
@@ -56,7 +53,8 @@ std::vector<uint64_t> EvaluatingProver::signatureOf(const Claim &claim, ArrayRef
     for (Operation *op : ops) {
       add(handle(op->getName().getAsOpaquePointer()));
       for (Value operand : op->getOperands()) {
-        add(numberOf(operand));
+        // Ops come in order, so what has no number yet was not computed but set: extents.
+        numbers.count(operand) ? add(numberOf(operand)) : addInput(operand);
       }
       for (Value result : op->getResults()) {
         add(numberOf(result));

@@ -288,6 +288,7 @@ LogicalResult Raiser::finish(func::FuncOp main) {
   builder.setInsertionPoint(ret);
   int64_t vocabulary = rowWidth(of(logits));
   Value rows = toRows(logits);
+  Type rowsType = rows.getType(); // the bridge itself may cancel below
   builder.create<func::ReturnOp>(ret.getLoc(), rows);
   ret.erase();
   // Ops that nothing needs any more go, last first; bridges between emitted ops cancel.
@@ -317,7 +318,7 @@ LogicalResult Raiser::finish(func::FuncOp main) {
     }
     main.eraseArgument(index);
   }
-  main.setType(builder.getFunctionType(main.getArgumentTypes(), {rows.getType()}));
+  main.setType(builder.getFunctionType(main.getArgumentTypes(), {rowsType}));
   main.removeResAttrsAttr();
   main.removeArgAttrsAttr();
   for (auto tensor : llvm::make_early_inc_range(module.getOps<onnx::TensorOp>())) {
