@@ -1,0 +1,345 @@
+// The order in which a model is compiled. Each phase is a function of its own room; here is only what runs when.
+#include "compiler/pipeline.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "compiler/bundle/assemble.h"
+#include "compiler/facts.h"
+#include "compiler/partition/partition.h"
+#include "compiler/quantise/quantise.h"
+#include "compiler/raise/prove.h"
+#include "compiler/raise/raise.h"
+#include "compiler/schedule/schedule.h"
+#include "compiler/simplify/simplify.h"
+#include "compiler/tokenizer/tokenizer.h"
+#include "dialects/onnx/onnx.h"
+#include "frontends/onnx/onnx.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/Support/xxhash.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassManager.h"
+
+using namespace mlir;
+
+namespace emoe {
+namespace {
+
+// A phase as a pass, so that IR printing and timing are MLIR's own.
+class PhasePass : public OperationPass<ModuleOp> {
+public:
+  using Body = std::function<LogicalResult(ModuleOp)>;
+  PhasePass(StringRef name, Body body) : OperationPass(TypeID::get<PhasePass>()), name(name), body(std::move(body)) {}
+
+  StringRef getName() const override { return name; }
+  StringRef getArgument() const override { return name; }
+  std::unique_ptr<Pass> clonePass() const override { return std::make_unique<PhasePass>(name, body); }
+  void getDependentDialects(DialectRegistry &registry) const override { registry.insert<EmoeDialect>(); }
+  void runOnOperation() override {
+    if (failed(body(getOperation()))) {
+      signalPassFailure();
+    }
+  }
+
+private:
+  std::string name;
+  Body body;
+};
+
+// Tells a proof that failed from a graph that is not understood.
+class NotingProver : public Prover {
+public:
+  explicit NotingProver(Prover &inner) : inner(inner) {}
+  LogicalResult prove(const Claim &claim) override {
+    ++claims;
+    LogicalResult result = inner.prove(claim);
+    anyFailed |= failed(result);
+    return result;
+  }
+  size_t claims = 0;
+  bool anyFailed = false;
+
+private:
+  Prover &inner;
+};
+
+struct Phase {
+  std::string name;
+  std::string text;  // for the log
+  PhasePass::Body body;
+};
+
+absl::StatusOr<std::vector<const Target *>> resolveTargets(const std::vector<std::string> &names) {
+  std::vector<const Target *> targets;
+  if (names.empty()) {
+    for (const Target &target : allTargets()) {
+      targets.push_back(&target);
+    }
+  }
+  for (const std::string &name : names) {
+    absl::StatusOr<const Target *> target = findTarget(name);
+    if (!target.ok()) {
+      return absl::UnimplementedError(target.status().message());
+    }
+    if (!llvm::is_contained(targets, *target)) {
+      targets.push_back(*target);
+    }
+  }
+  return targets;
+}
+
+std::string hashOf(const std::string &path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  if (!buffer) {
+    return "";
+  }
+  llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::arrayRefFromStringRef((*buffer)->getBuffer()));
+  return absl::StrCat("xxh3:", absl::Hex(hash.high64, absl::kZeroPad16), absl::Hex(hash.low64, absl::kZeroPad16));
+}
+
+std::string optionsText(const CompileOptions &options) {
+  return options.lossless ? absl::StrCat("lossless", options.exact ? " exact" : "")
+                          : absl::StrCat("bits=", options.expertBits, " dense-bits=", options.denseBits,
+                                         options.exact ? " exact" : "");
+}
+
+class Compilation {
+public:
+  Compilation(const CompileOptions &options, const CompileLog &log)
+      : options(options), log(log), handler(&context, [this](Diagnostic &diagnostic) { return print(diagnostic); }) {
+    context.disableMultithreading();
+    DialectRegistry registry;
+    registry.insert<EmoeDialect, onnx::OnnxDialect, func::FuncDialect>();
+    context.appendDialectRegistry(registry);
+    context.loadAllAvailableDialects();
+  }
+
+  absl::Status run();
+
+private:
+  absl::Status runPhases();
+  absl::Status writeOutput();
+  LogicalResult raisePhase(ModuleOp module);
+  void saveTemps(StringRef phase);
+
+  LogicalResult print(Diagnostic &diagnostic);
+  void say(const std::string &text) const {
+    if (log.phase) {
+      log.phase(text);
+    }
+  }
+
+  const CompileOptions &options;
+  const CompileLog &log;
+  MLIRContext context;
+  ScopedDiagnosticHandler handler;
+  WeightStore store;
+  OwningOpRef<ModuleOp> module;
+  std::vector<const Target *> targets;
+  ModelFacts facts;
+  std::vector<uint8_t> tokenizer;
+  bool proofFailed = false;
+};
+
+LogicalResult Compilation::print(Diagnostic &diagnostic) {
+  if (!log.note) {
+    return success();
+  }
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  switch (diagnostic.getSeverity()) {
+  case DiagnosticSeverity::Error:
+    stream << "error: ";
+    break;
+  case DiagnosticSeverity::Warning:
+    stream << "warning: ";
+    break;
+  default:
+    stream << "note: ";
+  }
+  if (!isa<UnknownLoc>(diagnostic.getLocation())) {
+    stream << diagnostic.getLocation() << ": ";
+  }
+  stream << diagnostic;
+  log.note(text);
+  for (Diagnostic &note : diagnostic.getNotes()) {
+    log.note("  " + note.str());
+  }
+  return success();
+}
+
+void Compilation::saveTemps(StringRef phase) {
+  if (options.saveTemps.empty()) {
+    return;
+  }
+  llvm::SmallString<256> path(options.saveTemps);
+  llvm::sys::path::append(path, phase + ".mlir");
+  std::error_code error;
+  llvm::raw_fd_ostream file(path, error);
+  if (!error) {
+    module->print(file, OpPrintingFlags().enableDebugInfo(false));
+  } else if (log.note) {
+    log.note(absl::StrCat("cannot write ", std::string(path), ": ", error.message()));
+  }
+}
+
+LogicalResult Compilation::raisePhase(ModuleOp module) {
+  if (options.verifyRaise == VerifyRaise::Off) {
+    return raiseModel(module, store, nullptr);
+  }
+  OwningOpRef<ModuleOp> original;
+  if (options.verifyRaise == VerifyRaise::Full) {
+    original = module.clone();
+  }
+  EvaluatingProver evaluating(module.lookupSymbol<func::FuncOp>("main"), &store);
+  NotingProver prover(evaluating);
+  if (failed(raiseModel(module, store, &prover))) {
+    proofFailed = prover.anyFailed;
+    return failure();
+  }
+  if (log.note && prover.claims > 0) {
+    log.note(absl::StrCat(prover.claims, " raised parts proven: ", evaluating.evaluated(),
+                          " evaluated, the others alike up to where their weights are"));
+  }
+  if (original && failed(proveModel(*original, module, store))) {
+    proofFailed = true;
+    return failure();
+  }
+  return success();
+}
+
+absl::Status Compilation::runPhases() {
+  std::vector<Phase> phases = {
+      {"simplify", "simplifying the graph", [&](ModuleOp m) { return simplify(m); }},
+      {"raise", "recovering the model from the graph", [&](ModuleOp m) { return raisePhase(m); }},
+      {"quantise", "choosing widths",
+       [&](ModuleOp m) {
+         return quantise(m, {options.expertBits, options.denseBits, 32, options.lossless});
+       }},
+      {"partition-experts", "parting resident weights and experts", [&](ModuleOp m) { return partitionExperts(m); }},
+      {"schedule", "planning kernels, buffers and steps", [&](ModuleOp m) { return schedule(m, {options.exact}); }},
+  };
+  saveTemps("import");
+  for (Phase &phase : phases) {
+    if (options.compileTo == "import") {
+      break;
+    }
+    say(phase.text);
+    PassManager manager(&context);
+    if (options.printIrAfterAll) {
+      manager.enableIRPrinting([](Pass *, Operation *) { return false; }, [](Pass *, Operation *) { return true; },
+                               /*printModuleScope=*/true, /*printAfterOnlyOnChange=*/false);
+    }
+    if (options.printPassTiming) {
+      manager.enableTiming();
+    }
+    manager.addPass(std::make_unique<PhasePass>(phase.name, phase.body));
+    if (failed(manager.run(*module))) {
+      std::string message = absl::StrCat(options.model, ": the phase \"", phase.name, "\" failed; the lines above say where");
+      return proofFailed ? absl::InternalError(message) : absl::UnimplementedError(message);
+    }
+    saveTemps(phase.name);
+    if (options.compileTo == phase.name) {
+      break;
+    }
+  }
+  if (!options.compileTo.empty()) {
+    module->print(llvm::outs());
+    llvm::outs() << "\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Compilation::writeOutput() {
+  AssembleOptions assembly;
+  assembly.facts = facts;
+  assembly.targets = targets;
+  assembly.image.exact = options.exact;
+  assembly.image.saveTemps = options.saveTemps;
+  assembly.tokenizer = std::move(tokenizer);
+  assembly.source = llvm::sys::path::filename(options.model).str();
+  assembly.sourceHash = hashOf(options.model);
+  assembly.options = optionsText(options);
+  say(absl::StrCat("generating kernels for ",
+                   absl::StrJoin(targets, ", ", [](std::string *out, const Target *t) { *out += t->name; })));
+  absl::StatusOr<BundleContents> contents = assemble(*module, store, assembly);
+  if (!contents.ok()) {
+    return contents.status();
+  }
+  say(absl::StrCat("writing ", options.output));
+  contents->progress = log.progress;
+  return writeBundle(*contents, options.output);
+}
+
+absl::Status Compilation::run() {
+  const std::vector<std::string> &phases = phaseNames();
+  if (!options.compileTo.empty() && !llvm::is_contained(phases, options.compileTo)) {
+    return absl::UnimplementedError(
+        absl::StrCat("there is no phase ", options.compileTo, "; phases: ", absl::StrJoin(phases, ", ")));
+  }
+  absl::StatusOr<std::vector<const Target *>> resolved = resolveTargets(options.targets);
+  if (!resolved.ok()) {
+    return resolved.status();
+  }
+  targets = std::move(*resolved);
+  if (!options.saveTemps.empty()) {
+    if (std::error_code error = llvm::sys::fs::create_directories(options.saveTemps)) {
+      return absl::UnavailableError(absl::StrCat(options.saveTemps, ": ", error.message()));
+    }
+  }
+
+  // Small files first: what is wrong with them shows before the long work.
+  ModelFiles files = findModelFiles(options.model);
+  absl::StatusOr<ModelFacts> read =
+      readModelFacts(options.config.empty() ? files.config : options.config, files.generationConfig);
+  if (!read.ok()) {
+    return read.status();
+  }
+  facts = *read;
+  std::string tokenizerPath = options.tokenizer.empty() ? files.tokenizer : options.tokenizer;
+  if (options.compileTo.empty()) {
+    if (tokenizerPath.empty()) {
+      if (log.note) {
+        log.note("note: no tokenizer.json beside the model: the bundle takes token ids only");
+      }
+    } else {
+      absl::StatusOr<std::vector<uint8_t>> tables =
+          compileTokenizer(tokenizerPath, {facts.firstToken, /*vocab=*/0});
+      if (!tables.ok()) {
+        return tables.status();
+      }
+      tokenizer = std::move(*tables);
+    }
+  }
+
+  say(absl::StrCat("reading ", options.model));
+  absl::StatusOr<OwningOpRef<ModuleOp>> imported = onnx::importModel(options.model, context, store);
+  if (!imported.ok()) {
+    return imported.status();
+  }
+  module = std::move(*imported);
+  if (absl::Status status = runPhases(); !status.ok() || !options.compileTo.empty()) {
+    return status;
+  }
+  return writeOutput();
+}
+
+} // namespace
+
+const std::vector<std::string> &phaseNames() {
+  static const std::vector<std::string> names = {"import",   "simplify",          "raise",
+                                                 "quantise", "partition-experts", "schedule"};
+  return names;
+}
+
+absl::Status compileModel(const CompileOptions &options, const CompileLog &log) {
+  return Compilation(options, log).run();
+}
+
+} // namespace emoe
