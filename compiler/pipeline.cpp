@@ -99,7 +99,8 @@ std::string hashOf(const std::string &path) {
   if (!buffer) {
     return "";
   }
-  llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::arrayRefFromStringRef((*buffer)->getBuffer()));
+  llvm::XXH128_hash_t hash = llvm::xxh3_128bits(
+      llvm::ArrayRef(reinterpret_cast<const uint8_t *>((*buffer)->getBufferStart()), (*buffer)->getBufferSize()));
   return absl::StrCat("xxh3:", absl::Hex(hash.high64, absl::kZeroPad16), absl::Hex(hash.low64, absl::kZeroPad16));
 }
 
@@ -114,6 +115,7 @@ public:
   Compilation(const CompileOptions &options, const CompileLog &log)
       : options(options), log(log), handler(&context, [this](Diagnostic &diagnostic) { return print(diagnostic); }) {
     context.disableMultithreading();
+    context.printOpOnDiagnostic(false);  // locations name the node; the op in IR would not help the user
     DialectRegistry registry;
     registry.insert<EmoeDialect, onnx::OnnxDialect, func::FuncDialect>();
     context.appendDialectRegistry(registry);
@@ -207,7 +209,7 @@ LogicalResult Compilation::raisePhase(ModuleOp module) {
     log.note(absl::StrCat(prover.claims, " raised parts proven: ", evaluating.evaluated(),
                           " evaluated, the others alike up to where their weights are"));
   }
-  if (original && failed(proveModel(*original, module, store))) {
+  if (original && failed(proveModel(*original, module, &store, /*realWeights=*/true))) {
     proofFailed = true;
     return failure();
   }

@@ -40,11 +40,7 @@ LogicalResult Raiser::embedding(Operation *op) {
   Meaning meaning;
   meaning.kind = Kind::Rows;
   set(op->getResult(0), reshaped(meaning, {1, tokens, width}));
-  // Nothing to prove: Gather along the first axis is what emoe.embedding says, and `ids` stands for the input itself.
-  Prover *held = std::exchange(prover, nullptr);
-  LogicalResult result = replace(op->getResult(0), rows, Form::BSW, 1, "embedding", {});
-  prover = held;
-  return result;
+  return replace(op->getResult(0), rows, Form::BSW, 1, "embedding", {op->getOperand(1)});
 }
 
 //===--- rms norm: x / sqrt(mean(x^2) + epsilon) * w, written out ---------------------------------------------------===//
