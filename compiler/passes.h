@@ -13,6 +13,17 @@ void registerPartitionPasses();
 void registerSchedulePasses();
 void registerCodegenPasses();
 
+// All of them, in the pipeline's order.
+inline void registerPasses() {
+  registerSimplifyPasses();
+  registerRaisePasses();
+  registerProvePasses();
+  registerQuantisePasses();
+  registerPartitionPasses();
+  registerSchedulePasses();
+  registerCodegenPasses();
+}
+
 } // namespace emoe
 
 #endif // EMOE_COMPILER_PASSES_H_
