@@ -299,7 +299,11 @@ absl::Status Reader::readNormaliser(const Value *value, const std::string &where
     }
     return absl::OkStatus();
   }
-  return refused(where, type.empty() ? "a normalizer without a type" : type.str(), "remove it if the model allows");
+  if (type == "NFC") {
+    result.nfc = true;
+    return absl::OkStatus();
+  }
+  return refused(where, type.empty() ? "a normalizer without a type" : type.str(), "NFC is; remove it if the model allows");
 }
 
 absl::Status Reader::addSplit(absl::StatusOr<std::unique_ptr<Regex>> pattern, const std::string &where,

@@ -209,8 +209,57 @@ void addMerges(const TokenizerModel &model, Writer &writer) {
   writer.add(rt::kWords, table.slots);
 }
 
+// What normal form C never changes, whatever stands around it: starters that are no excluded composites, singletons, or
+// seconds of a composition.
+CodeSet plainSet() {
+  CodeSet changing;
+  for (const CanonicalPair &pair : canonicalPairs()) {
+    uint32_t code = pair.composes ? pair.second : pair.code;
+    changing.add(code, code);
+  }
+  for (const CombiningRun &run : combiningRuns()) {
+    changing.add(run.first, run.last);
+  }
+  changing.add(0x1161, 0x1175);  // Hangul vowels and tails
+  changing.add(0x11a8, 0x11c2);
+  return changing.complement();
+}
+
+absl::Status addNormaliser(const TokenizerModel &model, Writer &writer) {
+  std::vector<rt::NfcPair> decompositions, compositions;
+  std::vector<rt::CombiningRange> combining;
+  if (model.nfc) {
+    CodeSet plain = plainSet();
+    for (const TokenizerModel::AddedToken &token : model.added) {
+      std::unique_ptr<Regex> characters = literalRegex(token.text);
+      for (const auto &character : characters->parts) {
+        if (token.normalised && !plain.contains(character->set.ranges()[0].first)) {
+          return absl::UnimplementedError(absl::StrCat("added token ", token.id, " has characters that the normalizer "
+                                                       "may change; give it \"normalized\": false"));
+        }
+      }
+    }
+    for (const CanonicalPair &pair : canonicalPairs()) {
+      decompositions.push_back({pair.code, pair.first, pair.second});
+      if (pair.composes) {
+        compositions.push_back({pair.code, pair.first, pair.second});
+      }
+    }
+    std::sort(compositions.begin(), compositions.end(), [](const rt::NfcPair &a, const rt::NfcPair &b) {
+      return std::pair(a.first, a.second) < std::pair(b.first, b.second);
+    });
+    for (const CombiningRun &run : combiningRuns()) {
+      combining.push_back({run.first, run.last, run.combiningClass});
+    }
+  }
+  writer.add(rt::kDecompositions, decompositions);
+  writer.add(rt::kCompositions, compositions);
+  writer.add(rt::kCombining, combining);
+  return absl::OkStatus();
+}
+
 // The class map in pages of 128 code points, equal pages shared.
-void addClasses(const ClassMap &classes, bool nfc, const CodeSet &plain, Writer &writer) {
+void addClasses(const ClassMap &classes, const CodeSet &plain, Writer &writer) {
   constexpr size_t kPage = 1u << rt::kPageBits;
   std::map<std::vector<uint8_t>, uint16_t> known;
   std::vector<uint16_t> pageOf;
@@ -227,7 +276,7 @@ void addClasses(const ClassMap &classes, bool nfc, const CodeSet &plain, Writer 
   std::vector<uint8_t> flags;
   for (uint32_t code : classes.representatives) {
     flags.push_back((spaceSet().contains(code) ? rt::kClassSpace : 0) | (word.contains(code) ? rt::kClassWord : 0) |
-                    (nfc && plain.contains(code) ? rt::kClassNfcPlain : 0));
+                    (plain.contains(code) ? rt::kClassNfcPlain : 0));
   }
   writer.add(rt::kPageOf, pageOf);
   writer.add(rt::kPages, pages);
@@ -235,7 +284,8 @@ void addClasses(const ClassMap &classes, bool nfc, const CodeSet &plain, Writer 
 }
 
 absl::Status addSplits(const TokenizerModel &model, Writer &writer) {
-  std::vector<CodeSet> sets{spaceSet(), boundaryWordSet()};
+  CodeSet plain = model.nfc ? plainSet() : CodeSet();
+  std::vector<CodeSet> sets{spaceSet(), boundaryWordSet(), plain};
   for (const TokenizerModel::Split &split : model.splits) {
     collectSets(*split.pattern, sets);
   }
@@ -243,7 +293,7 @@ absl::Status addSplits(const TokenizerModel &model, Writer &writer) {
   if (!classes.ok()) {
     return classes.status();
   }
-  addClasses(*classes, false, {}, writer);
+  addClasses(*classes, plain, writer);
   std::vector<rt::SplitStage> stages;
   std::vector<uint16_t> transitions;
   std::vector<uint8_t> accepts;
@@ -279,9 +329,9 @@ absl::StatusOr<std::vector<uint8_t>> writeTokenizerTables(const TokenizerModel &
   if (absl::Status status = addSplits(model, writer); !status.ok()) {
     return status;
   }
-  writer.add(rt::kDecompositions, std::vector<rt::NfcPair>());
-  writer.add(rt::kCompositions, std::vector<rt::NfcPair>());
-  writer.add(rt::kCombining, std::vector<rt::CombiningRange>());
+  if (absl::Status status = addNormaliser(model, writer); !status.ok()) {
+    return status;
+  }
   writer.header.flags = (model.prefixSpace ? rt::kTokenizerPrefixSpace : 0) | (model.nfc ? rt::kTokenizerNfc : 0) |
                         (model.ignoreMerges ? rt::kTokenizerIgnoreMerges : 0);
   return writer.finish();

@@ -1,5 +1,6 @@
 // Validation of the tokenizer section: after it, nothing that the tables hold leads outside them or makes Encode and
 // Decode take more than their stated time.
+#include "runtime/text/nfc.h"
 #include "runtime/text/tokenizer.h"
 
 namespace emoe::rt {
@@ -247,7 +248,43 @@ Status Checker::Normaliser() {
     }
     return OkStatus();
   }
-  return Error(StatusCode::kUnsupported, "tokenizer: normalisation; needs a newer emoe-rt");
+  // Code points are scalar values (WriteUtf8 takes no others); keys are in order; and nothing grows more than Encode
+  // allows for: a decomposition at most threefold, a composition not at all.
+  auto scalar = [](uint32_t code) { return code < kCodePoints && (code < 0xd800 || code > 0xdfff); };
+  auto length = [](uint32_t code) { return code < 0x80 ? 1u : code < 0x800 ? 2u : code < 0x10000 ? 3u : 4u; };
+  for (uint32_t i = 0; i < tokenizer_.combining_count; ++i) {
+    const CombiningRange &range = tokenizer_.combining[i];
+    if (range.first > range.last || range.last >= kCodePoints ||
+        (i > 0 && range.first <= tokenizer_.combining[i - 1].last)) {
+      return Damaged("tokenizer: combining classes are not in order", OffsetOf(&range));
+    }
+  }
+  for (uint32_t i = 0; i < tokenizer_.composition_count; ++i) {
+    const NfcPair &pair = tokenizer_.compositions[i];
+    const NfcPair *before = i > 0 ? &pair - 1 : nullptr;
+    if (!scalar(pair.code) || !scalar(pair.first) || !scalar(pair.second) || pair.code == 0 ||
+        length(pair.code) > length(pair.first) + length(pair.second) ||
+        (before && (before->first > pair.first || (before->first == pair.first && before->second >= pair.second)))) {
+      return Damaged("tokenizer: impossible composition", OffsetOf(&pair));
+    }
+  }
+  for (uint32_t i = 0; i < tokenizer_.decomposition_count; ++i) {
+    const NfcPair &pair = tokenizer_.decompositions[i];
+    if (!scalar(pair.code) || !scalar(pair.first) || !scalar(pair.second) || pair.code < 0x80 ||
+        (i > 0 && pair.code <= (&pair - 1)->code)) {
+      return Damaged("tokenizer: impossible decomposition", OffsetOf(&pair));
+    }
+  }
+  for (uint32_t i = 0; i < tokenizer_.decomposition_count; ++i) {
+    const NfcPair &pair = tokenizer_.decompositions[i];
+    uint32_t parts[kMostParts], bytes = 0;
+    uint32_t count = Decompose(tokenizer_, pair.code, parts);
+    for (uint32_t j = 0; j < count; ++j) bytes += length(parts[j]);
+    if (bytes > 3 * length(pair.code)) {
+      return Damaged("tokenizer: a decomposition is too long", OffsetOf(&pair));
+    }
+  }
+  return OkStatus();
 }
 
 }  // namespace

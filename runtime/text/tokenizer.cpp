@@ -1,6 +1,7 @@
 #include "runtime/text/tokenizer.h"
 
 #include "runtime/text/merge.h"
+#include "runtime/text/nfc.h"
 #include "runtime/text/split.h"
 
 namespace emoe::rt {
@@ -10,23 +11,35 @@ constexpr uint64_t AlignUp(uint64_t bytes) { return (bytes + 7) & ~uint64_t{7}; 
 
 // Where the parts of the scratch lie.
 struct Layout {
-  uint64_t clean;    // text after repair; its bytes
-  uint64_t repaired, copy, merge, total;  // offsets of the repaired text, of a segment's copy, of merging's memory
+  uint64_t clean;                 // bytes of the text after repair
+  uint64_t copy, merge, total;    // offsets of a segment's copy and of merging's memory; the repaired text is at 0
+  bool valid;                     // the text needs no repair
 };
+
+bool HoldsOnlyPlain(const Tokenizer &tokenizer, const uint8_t *text, size_t bytes) {
+  for (size_t at = 0; at < bytes;) {
+    Utf8Head head = ReadUtf8(text + at, bytes - at);
+    if (!(tokenizer.class_flags[tokenizer.ClassOf(head.code)] & kClassNfcPlain)) return false;
+    at += head.length;
+  }
+  return true;
+}
 
 Layout LayOut(const Tokenizer &tokenizer, const uint8_t *text, size_t bytes) {
   Layout layout;
-  bool valid;
-  layout.clean = RepairedBytes(text, bytes, &valid);
-  layout.repaired = 0;
-  layout.copy = valid ? 0 : AlignUp(layout.clean);
-  uint64_t piece = layout.clean;
+  layout.clean = RepairedBytes(text, bytes, &layout.valid);
+  layout.copy = layout.valid ? 0 : AlignUp(layout.clean);
   layout.merge = layout.copy;
-  if (tokenizer.header->flags & kTokenizerPrefixSpace) {
-    piece += 1;
-    layout.merge += AlignUp(piece);
+  uint64_t segment = layout.clean;
+  bool normalises = (tokenizer.header->flags & kTokenizerNfc) && !HoldsOnlyPlain(tokenizer, text, bytes);
+  bool prefixes = tokenizer.header->flags & kTokenizerPrefixSpace;
+  if (normalises) segment *= 3;
+  if (normalises || prefixes) {
+    segment += 1;  // a space, or room for one
+    layout.merge += AlignUp(segment);
   }
-  layout.total = layout.merge + MergeScratchBytes(piece);
+  layout.total = layout.merge + MergeScratchBytes(segment);
+  static_assert(MergeScratchBytes(1) >= NfcScratchBytes(1), "normalising borrows merging's memory");
   return layout;
 }
 
@@ -143,13 +156,23 @@ void Encoder::Added(uint32_t root, const uint8_t *text, uint32_t bytes) {
   if (done < bytes) between(done, bytes);
 }
 
-void Encoder::Segment(const uint8_t *text, uint32_t begin, uint32_t end) { Added(1, text + begin, end - begin); }
+void Encoder::Segment(const uint8_t *text, uint32_t begin, uint32_t end) {
+  text += begin;
+  uint32_t bytes = end - begin;
+  if ((tokenizer_.header->flags & kTokenizerNfc) && !IsPlain(tokenizer_, text, bytes)) {
+    bytes = NormalizeNfc(tokenizer_, text, bytes, merge_, copy_ + 1);
+    text = copy_ + 1;
+  }
+  Added(1, text, bytes);
+}
 
 void Encoder::Plain(const uint8_t *text, uint32_t begin, uint32_t end) {
   if ((tokenizer_.header->flags & kTokenizerPrefixSpace) && text[begin] != ' ') {
-    copy_[0] = ' ';
-    memcpy(copy_ + 1, text + begin, end - begin);
-    text = copy_;
+    // In a normalised copy the byte before is free: it belongs to what was encoded already, or is the room for it.
+    uint8_t *space = text == copy_ + 1 ? copy_ + begin : copy_;
+    if (text != copy_ + 1) memcpy(copy_ + 1, text + begin, end - begin);
+    *space = ' ';
+    text = space;
     end = end - begin + 1;
     begin = 0;
   }
@@ -177,9 +200,9 @@ Status Encode(const Tokenizer &tokenizer, const void *text, size_t bytes, const 
     return Error(StatusCode::kUsage, "too little scratch memory to tokenize; needs (bytes)", layout.total);
   }
   uint8_t *base = static_cast<uint8_t *>(scratch);
-  if (layout.copy > layout.repaired) {
-    Repair(source, bytes, base + layout.repaired);
-    source = base + layout.repaired;
+  if (!layout.valid) {
+    Repair(source, bytes, base);
+    source = base;
   }
   TokenSink sink{ids, ids ? capacity : 0, 0};
   if (options.first_token && tokenizer.first_token >= 0) sink.Put(static_cast<uint32_t>(tokenizer.first_token));

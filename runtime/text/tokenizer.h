@@ -27,9 +27,9 @@ struct EncodeOptions {
 constexpr uint64_t kLongestText = 64u << 20;
 constexpr uint64_t MostTokens(uint64_t bytes) { return 12 * bytes + 2; }
 
-// Memory that Encode needs for exactly this text. With m = RepairedBytes(text): 28 m + 64, and m more if the text is
-// not UTF-8; for tokenizers that normalise and texts that need it, three times as much and 3 m more; m + 1 more for
-// tokenizers that prepend a space.
+// Memory that Encode needs for exactly this text. With m = RepairedBytes(text): 28 m + 24, and m more if the text is
+// not UTF-8. Tokenizers that prepend a space need m + 40 more; those that normalise need 87 m + 64 in all (and m more)
+// for texts that have anything to normalise.
 uint64_t EncodeScratchBytes(const Tokenizer &tokenizer, const void *text, size_t bytes);
 
 // Text to ids. Invalid UTF-8 is replaced by U+FFFD first. Takes O(n log n) time.
