@@ -19,6 +19,9 @@ run() {
   "$@" 2>&1 | tee "$logs/$name.log" || failed+=("$name")
 }
 
+# Builds in other folders, of this clone or another, are found in the compiler cache.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+
 step "setup"
 tools/setup.sh build test
 

@@ -324,6 +324,7 @@ LogicalResult Raiser::finish(func::FuncOp main) {
   for (auto tensor : llvm::make_early_inc_range(module.getOps<onnx::TensorOp>())) {
     tensor.erase();
   }
+  tieEmbedding(main);
   nameWeights(main);
   int64_t hidden = 0;
   main.walk([&](EmbeddingOp op) { hidden = cast<RankedTensorType>(op.getResult().getType()).getDimSize(1); });
@@ -332,6 +333,33 @@ LogicalResult Raiser::finish(func::FuncOp main) {
                                              builder.getNamedAttr("hidden", builder.getI64IntegerAttr(hidden)),
                                              builder.getNamedAttr("layers", builder.getI64IntegerAttr(attentionLayers))}));
   return success();
+}
+
+// Exporters write a tied embedding twice: once for looking up, once for the logits. If the values are the same, one is
+// enough.
+void Raiser::tieEmbedding(func::FuncOp main) {
+  SymbolTable symbols(module);
+  auto last = main.getBody().front().getTerminator()->getOperand(0).getDefiningOp<LinearOp>();
+  auto embeddings = main.getOps<EmbeddingOp>();
+  if (!last || embeddings.empty() || (*embeddings.begin()).getWeight() == last.getWeight()) {
+    return;
+  }
+  EmbeddingOp embedding = *embeddings.begin();
+  auto table = symbols.lookup<WeightOp>(embedding.getWeight()), head = symbols.lookup<WeightOp>(last.getWeight());
+  auto hash = [&](WeightOp weight) {
+    return store.contentHash(weight.getSource(), weight.getShape()[0], weight.getShape()[1]);
+  };
+  if (table.getShape() != head.getShape()) {
+    return;
+  }
+  auto a = hash(table), b = hash(head);
+  bool usedOnce = llvm::count_if(main.getOps<LinearOp>(), [&](LinearOp op) {
+                    return op.getWeight() == head.getSymName();
+                  }) == 1;
+  if (a.ok() && b.ok() && *a == *b && usedOnce) {
+    last.setWeight(table.getSymName());
+    head.erase();
+  }
 }
 
 // Names that say what a weight is for, the same for every export of a model: by the part that uses it.

@@ -36,6 +36,7 @@ private:
   mlir::LogicalResult describeInputs(mlir::func::FuncOp main);
   mlir::LogicalResult finish(mlir::func::FuncOp main);
   mlir::LogicalResult reportOpaque(mlir::Operation *op);
+  void tieEmbedding(mlir::func::FuncOp main);
   void nameWeights(mlir::func::FuncOp main);
 
   //===--- meanings ----------------------------------------------------------------------------------------------===//

@@ -142,12 +142,12 @@ void Planner::call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wa
 }
 
 // Only what the returned logits need, and nothing else, may skip the rows whose logits nobody wants. Rows that a
-// cache or a routing trace must see are always computed.
+// cache or a routing trace must see are always computed, and so are sums: they are epilogues of what makes them.
 void Planner::findWantedOps(func::FuncOp main) {
   for (Operation &op : llvm::reverse(main.getBody().front())) {
     if (isa<func::ReturnOp>(op)) {
       wantedOps.insert(&op);
-    } else if (isa<NormOp, LinearOp, AddOp, MulOp, ActivateOp>(op) && !op.use_empty() &&
+    } else if (isa<NormOp, LinearOp, MulOp, ActivateOp>(op) && !op.use_empty() &&
                llvm::all_of(op.getUsers(), [&](Operation *user) { return wantedOps.contains(user); })) {
       wantedOps.insert(&op);
     }

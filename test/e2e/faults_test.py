@@ -48,11 +48,12 @@ def check_damaged_records(bundle, good, floor, folder):
     print("  says:", result.stderr.decode().strip().splitlines()[-1])
 
 
-def check_damaged_while_running(bundle, floor, folder):
+def check_damaged_while_running(bundle, folder):
     """Every record is overwritten after the bundle was opened; the next miss must see it."""
     copy = os.path.join(folder, "live.emoe")
     shutil.copyfile(bundle, copy)
     offset, length, _ = Bundle(bundle).sections["experts"]
+    floor = plan(bundle, "--ctx", "1024")["floor"]
     process = subprocess.Popen([EMOE_RT, "run", copy, "--memory-budget", str(floor), "--prompt", "It was", "-n", "1000",
                                 "--ctx", "1024", "--temp", "0", "--ignore-eos"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
@@ -158,7 +159,7 @@ def main():
         check_headers(bundle, folder)
         check_truncated(bundle, folder)
         check_damaged_records(bundle, good.rstrip(b"\n"), floor, folder)
-        check_damaged_while_running(bundle, floor, folder)
+        check_damaged_while_running(bundle, folder)
         check_read_errors(bundle, good, floor)
         check_full_disk(folder)
 

@@ -5,7 +5,7 @@ import os
 import sys
 
 from bundle_reader import Bundle
-from support import EMOE_RT, SHIPPED, compile_model, need, run, shared
+from support import EMOE_RT, SHIPPED, compile_model, need, run, shared, to_float32
 
 np = need("numpy")
 
@@ -52,42 +52,10 @@ def dequantised_model(model, weights, bundle, config):
             target = target[place["index"]]
         if "rows" in place:
             target = target[place["rows"][0]:place["rows"][1]]
-        target[...] = values.reshape(target.shape) if target.shape == values.shape else values.T
+        target[...] = values.T if place.get("transposed") else values
     for name, value in replaced.items():
         by_name[name].CopyFrom(numpy_helper.from_array(value, name))
     return to_float32(graph_model)
-
-
-def to_float32(graph_model):
-    """The same graph with float32 where it had float16: storage types do not change what is meant."""
-    onnx = need("onnx")
-    from onnx import numpy_helper
-    f16, f32 = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
-    graph = graph_model.graph
-    for initializer in graph.initializer:
-        if initializer.data_type == f16:
-            initializer.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(initializer).astype(np.float32),
-                                                         initializer.name))
-    for node in graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == f16:
-                attribute.i = f32
-    for value in list(graph.input) + list(graph.output):
-        tensor = value.type.tensor_type
-        if tensor.elem_type == f16:
-            tensor.elem_type = f32
-        for dim in tensor.shape.dim:
-            if dim.dim_param.isdigit():
-                dim.dim_value = int(dim.dim_param)
-    del graph.value_info[:]
-    # The attention scale sqrt(head_dim^-1/2), rounded to float16 in the file, is meant exactly.
-    for initializer in graph.initializer:
-        if initializer.data_type == f32 and not initializer.dims:
-            value = float(numpy_helper.to_array(initializer))
-            exact = 32 ** -0.25
-            if abs(value - exact) < 1e-3 * exact:
-                initializer.CopyFrom(numpy_helper.from_array(np.float32(exact), initializer.name))
-    return graph_model
 
 
 def oracle_perplexity(graph_model, ids, first_token):

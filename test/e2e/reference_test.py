@@ -3,7 +3,7 @@ import json
 import os
 import sys
 
-from support import SHIPPED, compile_model, logits, need, run, safetensors, shared, EMOE_RT
+from support import SHIPPED, compile_model, logits, need, safetensors, shared, to_float32
 
 np = need("numpy")
 
@@ -16,15 +16,11 @@ def router_gaps(model, tokens):
     """Smallest gap, over layers, between the last chosen and the next router score at each position; from ONNX Runtime
     on the export itself, whose TopK inputs are made outputs."""
     onnx, ort = need("onnx", "onnxruntime")
-    graph_model = onnx.load(model)
+    graph_model = to_float32(onnx.load(model))  # in float16 the gaps themselves are rounded away
     graph = graph_model.graph
     scores = [node.input[0] for node in graph.node if node.op_type == "TopK"]
     for name in scores:
         graph.output.append(onnx.ValueInfoProto(name=name))
-    for value in graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param.isdigit():
-                dim.dim_value = int(dim.dim_param)
     session = ort.InferenceSession(graph_model.SerializeToString(), providers=["CPUExecutionProvider"])
     feeds = {}
     for value in session.get_inputs():
@@ -35,8 +31,7 @@ def router_gaps(model, tokens):
         elif value.name == "attention_mask":
             feeds[value.name] = np.ones((1, len(tokens)), np.int64)
         else:
-            dtype = np.float16 if "float16" in value.type else np.float32
-            feeds[value.name] = np.zeros((1, value.shape[1], 0, value.shape[3]), dtype)
+            feeds[value.name] = np.zeros((1, value.shape[1], 0, value.shape[3]), np.float32)
     gaps = np.full(len(tokens), np.inf)
     top_k = json.load(open(os.path.join(os.path.dirname(model), "config.json")))["num_experts_per_tok"]
     for score in session.run(scores, feeds):
@@ -51,8 +46,10 @@ def check(name, model, reference_folder):
     tokens, expected = reference["input_ids"][0], reference["logits"][0]
     got = logits(bundle, tokens)
     assert got.shape == expected.shape, (got.shape, expected.shape)
-    gaps = router_gaps(model, tokens)
-    end = next((i for i, gap in enumerate(gaps) if gap < ROUTER_GAP), len(tokens))
+    # A position behind a close call of a router need not agree; it counts as compared where it does.
+    end = len(tokens)
+    if np.abs(got - expected).max() > TOLERANCE:
+        end = next((i for i, gap in enumerate(router_gaps(model, tokens)) if gap < ROUTER_GAP), end)
     worst = float(np.abs(got[:end] - expected[:end]).max())
     print(f"{name}: {end} of {len(tokens)} positions compared, largest |logit - reference| {worst:.2e}")
     assert end > len(tokens) // 2, "most positions must be comparable"
@@ -61,15 +58,15 @@ def check(name, model, reference_folder):
     compared = total = 0
     for case in json.load(open(os.path.join(reference_folder, "ref.json"))):
         prompt, greedy = case["prompt_ids"], case["greedy_ids"]
-        rows = logits(bundle, prompt + greedy)
-        gaps = router_gaps(model, prompt + greedy)
-        for i, token in enumerate(greedy):
-            row = rows[len(prompt) - 1 + i]
-            best = np.sort(row)[-2:]
-            if gaps[:len(prompt) + i].min() < ROUTER_GAP or best[1] - best[0] < TOP2_GAP:
-                break
-            assert int(row.argmax()) == token, (name, case["prompt"], i)
-            compared += 1
+        rows = logits(bundle, prompt + greedy)[len(prompt) - 1:]
+        equal = [int(row.argmax()) == token for row, token in zip(rows, greedy)]
+        if not all(equal):
+            first = equal.index(False)
+            best = np.sort(rows[first])[-2:]
+            close = router_gaps(model, prompt + greedy)[:len(prompt) + first].min()
+            assert close < ROUTER_GAP or best[1] - best[0] < TOP2_GAP, (name, case["prompt"], first, close, best)
+            equal = equal[:first]
+        compared += len(equal)
         total += len(greedy)
     print(f"{name}: {compared} of {total} greedy tokens compared, all equal")
     assert compared > total // 2, "most tokens must be comparable"

@@ -85,3 +85,36 @@ def safetensors(path):
     return {name: np.frombuffer(data[8 + size + info["data_offsets"][0]:8 + size + info["data_offsets"][1]],
                                 types[info["dtype"]]).reshape(info["shape"])
             for name, info in header.items() if name != "__metadata__"}
+
+
+def to_float32(graph_model):
+    """The same graph with float32 where it had float16: storage types do not change what is meant."""
+    import numpy as np
+    onnx = need("onnx")
+    from onnx import numpy_helper
+    f16, f32 = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    graph = graph_model.graph
+    for initializer in graph.initializer:
+        if initializer.data_type == f16:
+            initializer.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(initializer).astype(np.float32),
+                                                         initializer.name))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == f16:
+                attribute.i = f32
+    for value in list(graph.input) + list(graph.output):
+        tensor = value.type.tensor_type
+        if tensor.elem_type == f16:
+            tensor.elem_type = f32
+        for dim in tensor.shape.dim:
+            if dim.dim_param.isdigit():
+                dim.dim_value = int(dim.dim_param)
+    del graph.value_info[:]
+    # The attention scale sqrt(head_dim^-1/2), rounded to float16 in the file, is meant exactly.
+    for initializer in graph.initializer:
+        if initializer.data_type == f32 and not initializer.dims:
+            value = float(numpy_helper.to_array(initializer))
+            exact = 32 ** -0.25
+            if abs(value - exact) < 1e-3 * exact:
+                initializer.CopyFrom(numpy_helper.from_array(np.float32(exact), initializer.name))
+    return graph_model
