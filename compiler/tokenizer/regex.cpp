@@ -25,6 +25,17 @@ Node makeSet(CodeSet set) {
 
 CodeSet one(uint32_t code) { return CodeSet(code, code); }
 
+// Oniguruma's \w outside of classes takes Latin-1's superscripts and fractions, too (its table for bytes does).
+CodeSet word(bool inClass) {
+  CodeSet set = wordSet();
+  if (!inClass) {
+    set.add(0xb2, 0xb3);
+    set.add(0xb9, 0xb9);
+    set.add(0xbc, 0xbe);
+  }
+  return set;
+}
+
 class Parser {
 public:
   explicit Parser(absl::string_view pattern) : pattern(pattern) {}
@@ -403,8 +414,8 @@ bool Parser::escape(bool inClass, CodeSet &set, uint32_t &single) {
   case 'S': set = spaceSet().complement(); return true;
   case 'd': set = digitSet(); return true;
   case 'D': set = digitSet().complement(); return true;
-  case 'w': set = wordSet(); return true;
-  case 'W': set = wordSet().complement(); return true;
+  case 'w': set = word(inClass); return true;
+  case 'W': set = word(inClass).complement(); return true;
   case 'h': set = hex; return true;
   case 'H': set = hex.complement(); return true;
   case 'p': return property(false, set);

@@ -143,12 +143,6 @@ CodeSet alphabetic() {
   return result;
 }
 
-CodeSet wordCharacters() {
-  CodeSet set = alphabetic();
-  set.add(unionOf({"m", "nd", "pc"}));
-  return set;
-}
-
 // Script=Han of Unicode 14 (assigned code points).
 CodeSet han() {
   CodeSet result;
@@ -208,17 +202,15 @@ const CodeSet &digitSet() { return category("nd"); }
 
 const CodeSet &wordSet() {
   static const CodeSet set = [] {
-    CodeSet set = wordCharacters();
-    set.add(0xb2, 0xb3);
-    set.add(0xb9, 0xb9);
-    set.add(0xbc, 0xbe);
+    CodeSet set = alphabetic();
+    set.add(unionOf({"m", "nd", "pc"}));
     return set;
   }();
   return set;
 }
 
 CodeSet boundaryWordSet() {
-  CodeSet set = wordCharacters();
+  CodeSet set = wordSet();
   set.add(0x200c, 0x200d);
   return set;
 }

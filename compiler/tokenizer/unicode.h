@@ -41,7 +41,7 @@ std::optional<CodeSet> propertySet(absl::string_view name);
 
 const CodeSet &spaceSet();  // \s: White_Space
 const CodeSet &digitSet();  // \d: Nd
-const CodeSet &wordSet();   // \w of Oniguruma: Alphabetic, M, Nd, Pc, and Latin-1's superscripts and fractions
+const CodeSet &wordSet();   // \w: Alphabetic, M, Nd, Pc
 CodeSet boundaryWordSet();  // \w of Rust's regex package: Alphabetic, M, Nd, Pc, and the joiners
 
 struct CanonicalPair {

@@ -75,7 +75,9 @@ absl::StatusOr<std::vector<uint8_t>> compileJson(const std::string &json) {
 
 Tables::Tables(const std::vector<uint8_t> &source)
     : memory(static_cast<uint8_t *>(std::malloc(source.empty() ? 1 : source.size()))), bytes(source.size()) {
-  std::memcpy(memory, source.data(), bytes);
+  if (bytes > 0) {
+    std::memcpy(memory, source.data(), bytes);
+  }
 }
 Tables::~Tables() { std::free(memory); }
 

@@ -84,6 +84,7 @@ TEST(Split, Classes) {
   EXPECT_EQ(cut(R"(\p{Han}+)", "a\u6f22\u5b57\u304b"), "a|\u6f22\u5b57|\u304b");
   EXPECT_EQ(cut(R"([[:space:]]+)", "a \tb"), "a| \t|b");
   EXPECT_EQ(cut(".", "a\nb"), "a|\n|b");
+  EXPECT_EQ(cut(R"(\w+|[^\w\s]+)", "a\u00b2 \u00b2,\u00b2"), "a\u00b2| |\u00b2|,\u00b2");  // Oniguruma: by place
 }
 
 TEST(Split, WithoutRegardToCase) {
