@@ -23,9 +23,10 @@ struct EncodeOptions {
   bool parse_special = false;  // special tokens in the text are those tokens; false: they are plain text
 };
 
-// Longest text that Encode takes, and the most ids that `bytes` of text can give.
+// Longest text that Encode takes, and the most ids that `bytes` of text can give, whatever the tables (valid UTF-8 that
+// is in normal form gives at most bytes + 1).
 constexpr uint64_t kLongestText = 64u << 20;
-constexpr uint64_t MostTokens(uint64_t bytes) { return 12 * bytes + 2; }
+constexpr uint64_t MostTokens(uint64_t bytes) { return 14 * bytes + 3; }
 
 // Memory that Encode needs for exactly this text. With m = RepairedBytes(text): 28 m + 24, and m more if the text is
 // not UTF-8. Tokenizers that prepend a space need m + 40 more; those that normalise need 87 m + 64 in all (and m more)
