@@ -145,7 +145,7 @@ private:
   OwningOpRef<ModuleOp> module;
   std::vector<const Target *> targets;
   ModelFacts facts;
-  std::vector<uint8_t> tokenizer;
+  std::string tokenizerPath;
   bool proofFailed = false;
 };
 
@@ -260,11 +260,20 @@ absl::Status Compilation::runPhases() {
 
 absl::Status Compilation::writeOutput() {
   AssembleOptions assembly;
+  if (!tokenizerPath.empty()) {
+    say(absl::StrCat("compiling ", tokenizerPath));
+    auto model = (*module)->getAttrOfType<DictionaryAttr>("emoe.model");
+    absl::StatusOr<std::vector<uint8_t>> tables =
+        compileTokenizer(tokenizerPath, {facts.firstToken, model.getAs<IntegerAttr>("vocab").getInt()});
+    if (!tables.ok()) {
+      return tables.status();
+    }
+    assembly.tokenizer = std::move(*tables);
+  }
   assembly.facts = facts;
   assembly.targets = targets;
   assembly.image.exact = options.exact;
   assembly.image.saveTemps = options.saveTemps;
-  assembly.tokenizer = std::move(tokenizer);
   assembly.source = llvm::sys::path::filename(options.model).str();
   assembly.sourceHash = hashOf(options.model);
   assembly.options = optionsText(options);
@@ -304,20 +313,9 @@ absl::Status Compilation::run() {
     return read.status();
   }
   facts = *read;
-  std::string tokenizerPath = options.tokenizer.empty() ? files.tokenizer : options.tokenizer;
-  if (options.compileTo.empty()) {
-    if (tokenizerPath.empty()) {
-      if (log.note) {
-        log.note("note: no tokenizer.json beside the model: the bundle takes token ids only");
-      }
-    } else {
-      absl::StatusOr<std::vector<uint8_t>> tables =
-          compileTokenizer(tokenizerPath, {facts.firstToken, /*vocab=*/0});
-      if (!tables.ok()) {
-        return tables.status();
-      }
-      tokenizer = std::move(*tables);
-    }
+  tokenizerPath = options.tokenizer.empty() ? files.tokenizer : options.tokenizer;
+  if (tokenizerPath.empty() && options.compileTo.empty() && log.note) {
+    log.note("note: no tokenizer.json beside the model: the bundle takes token ids only");
   }
 
   say(absl::StrCat("reading ", options.model));

@@ -1,5 +1,6 @@
 // Rotary embedding and cached attention.
 #include <cmath>
+#include <utility>
 
 #include "compiler/raise/raiser.h"
 
@@ -375,7 +376,7 @@ LogicalResult Raiser::attend(Operation *op) {
   // Scales that the file could only round are meant exactly.
   double scale = weights.scale, exact = 1 / std::sqrt(static_cast<double>(headDim));
   if (std::abs(scale - exact) <= 2 * weights.rounding * exact && scale != exact) {
-    if (weights.rounding > 0x1p-20) {
+    if (weights.rounding > 0x1p-20 && !std::exchange(scaleNoted, true)) {
       op->emitRemark() << "attention scale " << scale << " is taken as head_dim^-1/2 = " << exact
                        << ", which the file's type can only round";
     }

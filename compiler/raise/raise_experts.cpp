@@ -30,6 +30,7 @@ void Raiser::addExpertHandlers() {
   add("ReduceSum", &Raiser::sumExperts);
   // P2
   add("OneHot", &Raiser::oneHot);
+  add("ReduceSum", &Raiser::hitExperts);
   add("Gather", &Raiser::choiceGather);
   add("NonZero", &Raiser::nonZero);
   for (const char *op : {"Split", "Gather"}) {
@@ -367,11 +368,11 @@ LogicalResult Raiser::expertMul(Operation *op) {
 LogicalResult Raiser::sumExperts(Operation *op) {
   const Meaning input = of(op->getOperand(0));
   int64_t rank = input.extents.size();
-  auto axis = op->getNumOperands() > 1 ? integer(op->getOperand(1)) : std::nullopt;
-  if (!input.is(Kind::ExpertWeighted) || input.expert >= 0 || !axis || rank < 2) {
+  if (!input.is(Kind::ExpertWeighted) || input.expert >= 0 || op->getNumOperands() < 2 || rank < 2) {
     return success();
   }
-  int64_t at = *axis < 0 ? *axis + rank : *axis;
+  int64_t axis = integer(op->getOperand(1)).value_or(rank);
+  int64_t at = axis < 0 ? axis + rank : axis;
   if (at != rank - 2 || input.extents[at] != Extent(input.route.topK) || rank > 4) {
     return success();
   }
@@ -468,6 +469,21 @@ LogicalResult Raiser::oneHot(Operation *op) {
   return success();
 }
 
+// "Which experts are hit at all?": a loop over the answer was traced, so the file has the experts that one example hit.
+LogicalResult Raiser::hitExperts(Operation *op) {
+  const Meaning choice = of(op->getOperand(0));
+  if (!choice.is(Kind::Choice)) {
+    return success();
+  }
+  int64_t computed = 0;
+  for (Operation *next = op->getNextNode(); next && !isa<onnx::OneHotOp>(next); next = next->getNextNode()) {
+    computed += isa<onnx::ScatterElementsOp, onnx::ScatterNDOp>(next);
+  }
+  return op->emitError() << "the router scores " << choice.route.experts << " experts, but the graph computes " << computed
+                         << ": the export lost experts (a loop over the experts that are hit was traced with one "
+                            "example); export the model again, with another exporter or with experts batched";
+}
+
 // One expert's part of the choice; its tokens' rows; its tokens' routing weights.
 LogicalResult Raiser::choiceGather(Operation *op) {
   const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1));
@@ -522,8 +538,7 @@ LogicalResult Raiser::splitPairs(Operation *op) {
   if (!pairs.is(Kind::ChosenPairs)) {
     return success();
   }
-  int64_t axis = axisAttr(op, 0, 2);
-  if (axis != (pairs.transposed ? 1 : 0)) {
+  if (axisAttr(op, 0, 2) != (pairs.transposed ? 1 : 0)) {
     return success();
   }
   auto part = [&](int64_t row, Extents extents) {

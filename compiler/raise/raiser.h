@@ -18,6 +18,11 @@
 
 namespace emoe {
 
+constexpr int64_t kMostNumbers = 4096;  // longer constants are data, not shapes
+
+// The product of extents that are all constant.
+std::optional<int64_t> volumeOf(const Extents &extents);
+
 class Raiser {
 public:
   Raiser(mlir::ModuleOp module, const WeightStore &store, Prover *prover);
@@ -27,7 +32,7 @@ private:
   // A handler sets the meaning of its op's results; leaving them out means that they are opaque. It fails only after
   // an error that says why the model cannot be compiled.
   using Handler = mlir::LogicalResult (Raiser::*)(mlir::Operation *);
-  void addShapeHandlers();     // raise_shapes.cpp
+  void addShapeHandlers();     // raise_shapes.cpp, raise_numbers.cpp
   void addDecoderHandlers();   // raise_decoder.cpp
   void addAttentionHandlers(); // raise_attention.cpp
   void addExpertHandlers();    // raise_experts.cpp
@@ -70,7 +75,7 @@ private:
                               llvm::ArrayRef<mlir::Value> inputs, mlir::Value pastKey = {}, mlir::Value pastValue = {});
 
   //===--- handlers ----------------------------------------------------------------------------------------------===//
-  // shapes
+  // shapes and numbers
   mlir::LogicalResult constant(mlir::Operation *op);
   mlir::LogicalResult initializer(mlir::Operation *op);
   mlir::LogicalResult shape(mlir::Operation *op);
@@ -139,6 +144,7 @@ private:
   mlir::LogicalResult expertMul(mlir::Operation *op);
   mlir::LogicalResult sumExperts(mlir::Operation *op);
   mlir::LogicalResult oneHot(mlir::Operation *op);
+  mlir::LogicalResult hitExperts(mlir::Operation *op);
   mlir::LogicalResult choiceGather(mlir::Operation *op);
   mlir::LogicalResult nonZero(mlir::Operation *op);
   mlir::LogicalResult splitPairs(mlir::Operation *op);
@@ -163,6 +169,7 @@ private:
   std::map<std::string, mlir::Operation *> tensorOps;
   mlir::Operation *firstFunction = nullptr;  // weights are made before it
   int64_t attentionLayers = 0, moeLayers = 0;
+  bool scaleNoted = false;
 };
 
 } // namespace emoe

@@ -9,7 +9,7 @@ from support import EMOE_RT, SHIPPED, compile_model, need, run, shared, to_float
 
 np = need("numpy")
 
-WINDOW = 512
+WINDOW = 512  # text tokens in a window; the first token heads it and is not scored
 
 
 def perplexity(bundle, *texts):
@@ -62,9 +62,8 @@ def oracle_perplexity(graph_model, ids, first_token):
     ort = need("onnxruntime")
     session = ort.InferenceSession(graph_model.SerializeToString(), providers=["CPUExecutionProvider"])
     total, count = 0.0, 0
-    step = WINDOW - 1
-    for start in range(0, len(ids), step):
-        window = [first_token] + ids[start:start + step]
+    for start in range(0, len(ids), WINDOW):
+        window = [first_token] + ids[start:start + WINDOW]
         feeds = {}
         for value in session.get_inputs():
             if value.name == "input_ids":

@@ -1,0 +1,402 @@
+// Numbers of the graph: constants, extents as values, integer arithmetic and comparisons. Exporters compute shapes,
+// positions and masks with them.
+#include <algorithm>
+
+#include "compiler/raise/raiser.h"
+
+using namespace mlir;
+
+namespace emoe {
+
+LogicalResult Raiser::constant(Operation *op) {
+  auto value = dyn_cast<DenseElementsAttr>(op->getAttr("value"));
+  if (!value) {
+    return success();
+  }
+  Meaning meaning;
+  meaning.ranked = true;
+  for (int64_t extent : value.getType().getShape()) {
+    meaning.extents.push_back(extent);
+  }
+  if (value.getNumElements() > kMostNumbers && !value.isSplat()) {
+    set(op->getResult(0), meaning);
+    return success();
+  }
+  int64_t count = value.getNumElements();
+  bool large = count > kMostNumbers;
+  if (isa<mlir::FloatType>(value.getElementType())) {
+    meaning.kind = Kind::Reals;
+    auto values = value.getValues<APFloat>();
+    for (int64_t i = 0; i < (large ? 1 : count); ++i) {
+      APFloat real = values[i];
+      bool lost;
+      real.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+      meaning.reals.push_back(real.convertToDouble());
+    }
+    if (large) {
+      meaning.kind = Kind::Fill;
+      meaning.scalar = meaning.reals[0];
+    }
+  } else if (isa<IntegerType>(value.getElementType())) {
+    meaning.kind = Kind::Numbers;
+    bool isBool = value.getElementType().isInteger(1) || value.getElementType().isUnsignedInteger();
+    auto values = value.getValues<APInt>();
+    for (int64_t i = 0; i < (large ? 1 : count); ++i) {
+      APInt number = values[i];
+      meaning.numbers.push_back(isBool ? static_cast<int64_t>(number.getZExtValue()) : number.getSExtValue());
+    }
+    if (large) {
+      meaning.kind = Kind::Fill;
+      meaning.scalar = meaning.numbers[0].constant();
+    }
+  }
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+LogicalResult Raiser::concatNumbers(Operation *op) {
+  Meaning meaning;
+  meaning.kind = Kind::Numbers;
+  for (Value operand : op->getOperands()) {
+    const Meaning &part = of(operand);
+    if (!part.is(Kind::Numbers) || part.extents.size() != 1) {
+      return success();
+    }
+    meaning.numbers.append(part.numbers.begin(), part.numbers.end());
+  }
+  set(op->getResult(0), reshaped(meaning, {Extent(meaning.numbers.size())}));
+  return success();
+}
+
+// Slices of known numbers, slices that keep everything, and slices of what is the same everywhere.
+LogicalResult Raiser::sliceNumbers(Operation *op) {
+  auto slice = cast<onnx::SliceOp>(op);
+  const Meaning input = of(slice.getData());
+  const Meaning &starts = of(slice.getStarts()), &ends = of(slice.getEnds());
+  if (!input.ranked || !starts.is(Kind::Numbers) || !ends.is(Kind::Numbers)) {
+    return success();
+  }
+  int64_t rank = input.extents.size();
+  SmallVector<int64_t> axes, steps(starts.numbers.size(), 1);
+  for (size_t i = 0; i < starts.numbers.size(); ++i) {
+    axes.push_back(i);
+  }
+  if (slice.getAxes()) {
+    auto given = integers(slice.getAxes());
+    if (!given) {
+      return success();
+    }
+    axes = *given;
+  }
+  if (slice.getSteps()) {
+    auto given = integers(slice.getSteps());
+    if (!given) {
+      return success();
+    }
+    steps = *given;
+  }
+  Extents extents = input.extents;
+  bool keepsAll = true;
+  for (auto [axis, step, start, end] : llvm::zip_equal(axes, steps, starts.numbers, ends.numbers)) {
+    axis = axis < 0 ? axis + rank : axis;
+    if (axis < 0 || axis >= rank) {
+      return op->emitError() << "slices axis " << axis << " of a tensor of rank " << rank;
+    }
+    const Extent &extent = input.extents[axis];
+    constexpr int64_t kEnd = INT32_MAX;  // exporters write INT32_MAX or INT64_MAX for "to the end"
+    bool toEnd = end == extent || (end.isConstant() && end.constant() >= kEnd);
+    if (start == Extent(0) && toEnd && step == 1) {
+      continue;
+    }
+    keepsAll = false;
+    // There is always a first token, whatever their number.
+    if ((input.is(Kind::Fill) || input.is(Kind::PartialSum)) && start == Extent(0) && end == Extent(1) && step == 1) {
+      extents[axis] = 1;
+      continue;
+    }
+    if (!extent.isConstant() || !start.isConstant() || !(end.isConstant() || toEnd) || step <= 0) {
+      return success();
+    }
+    int64_t size = extent.constant();
+    auto clamp = [&](int64_t at) { return std::clamp<int64_t>(at < 0 ? at + size : at, 0, size); };
+    int64_t from = clamp(std::max<int64_t>(start.constant(), -size));
+    int64_t to = toEnd ? size : clamp(std::max<int64_t>(end.constant(), -size));
+    int64_t count = std::max<int64_t>(0, (to - from + step - 1) / step);
+    extents[axis] = count;
+    if (input.is(Kind::Numbers) && rank == 1) {
+      Meaning meaning;
+      meaning.kind = Kind::Numbers;
+      for (int64_t i = 0; i < count; ++i) {
+        meaning.numbers.push_back(input.numbers[from + i * step]);
+      }
+      set(op->getResult(0), reshaped(meaning, {count}));
+      return success();
+    }
+    if (input.is(Kind::Weight)) {
+      Meaning meaning = input;
+      meaning.view = input.view.sliced(axis, from, count, step);
+      if (axes.size() == 1) {
+        set(op->getResult(0), reshaped(meaning, extents));
+      }
+      return success();
+    }
+  }
+  if (keepsAll) {
+    set(op->getResult(0), input);
+  } else if (input.is(Kind::Fill)) {
+    set(op->getResult(0), reshaped(input, extents));
+  } else if (input.is(Kind::PartialSum)) {
+    set(op->getResult(0), reshaped(Meaning(), extents));  // only its shape is asked for
+  }
+  return success();
+}
+
+LogicalResult Raiser::gatherNumbers(Operation *op) {
+  const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1));
+  if (!data.ranked || !index.ranked) {
+    return success();
+  }
+  int64_t axis = axisAttr(op, 0, data.extents.size());
+  Extents extents(data.extents.begin(), data.extents.begin() + axis);
+  extents.append(index.extents.begin(), index.extents.end());
+  extents.append(data.extents.begin() + axis + 1, data.extents.end());
+  if (data.is(Kind::Fill)) {
+    set(op->getResult(0), reshaped(data, extents));
+    return success();
+  }
+  auto indices = integers(op->getOperand(1));
+  if (!indices) {
+    return success();
+  }
+  if (data.is(Kind::Numbers) && data.extents.size() == 1) {
+    Meaning meaning;
+    meaning.kind = Kind::Numbers;
+    int64_t size = data.numbers.size();
+    for (int64_t i : *indices) {
+      i = i < 0 ? i + size : i;
+      if (i < 0 || i >= size) {
+        return op->emitError() << "gathers index " << i << " of " << size;
+      }
+      meaning.numbers.push_back(data.numbers[i]);
+    }
+    set(op->getResult(0), reshaped(meaning, extents));
+  }
+  return success();
+}
+
+LogicalResult Raiser::range(Operation *op) {
+  const Meaning &start = of(op->getOperand(0)), &limit = of(op->getOperand(1));
+  if (!start.is(Kind::Numbers) || !limit.is(Kind::Numbers) || integer(op->getOperand(2)) != 1) {
+    return success();
+  }
+  Extent count = limit.numbers[0] - start.numbers[0];
+  Meaning meaning;
+  if (count.isConstant() && count.constant() <= kMostNumbers) {
+    meaning.kind = Kind::Numbers;
+    for (int64_t i = 0; i < count.constant(); ++i) {
+      meaning.numbers.push_back(start.numbers[0] + i);
+    }
+    count = std::max<int64_t>(count.constant(), 0);
+  } else {
+    meaning.kind = Kind::Iota;
+    meaning.base = start.numbers[0];
+    meaning.axis = 0;
+  }
+  set(op->getResult(0), reshaped(meaning, {count}));
+  return success();
+}
+
+LogicalResult Raiser::constantOfShape(Operation *op) {
+  const Meaning &shape = of(op->getOperand(0));
+  if (!shape.is(Kind::Numbers)) {
+    return success();
+  }
+  Meaning meaning;
+  meaning.kind = Kind::Fill;
+  Extents extents(shape.numbers);
+  auto value = op->getAttrOfType<DenseElementsAttr>("value");
+  if (value && isa<IntegerType>(value.getElementType())) {
+    APInt number = *value.getValues<APInt>().begin();
+    int64_t single = value.getElementType().isInteger(1) ? number.getZExtValue() : number.getSExtValue();
+    meaning.scalar = single;
+    if (auto volume = volumeOf(extents); volume && *volume <= kMostNumbers && !value.getElementType().isInteger(1)) {
+      meaning.kind = Kind::Numbers;
+      meaning.numbers.assign(*volume, single);
+    }
+  } else if (value) {
+    meaning.scalar = value.getValues<APFloat>()[0].convertToDouble();
+  }
+  set(op->getResult(0), reshaped(meaning, extents));
+  return success();
+}
+
+LogicalResult Raiser::arithmetic(Operation *op) {
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  StringRef name = op->getName().stripDialect();
+  if (!a.ranked || !b.ranked) {
+    return success();
+  }
+  Extents extents = broadcast(a.extents, b.extents);
+  if (a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
+    size_t count = std::max(a.numbers.size(), b.numbers.size());
+    if (std::min(a.numbers.size(), b.numbers.size()) != 1 && a.numbers.size() != b.numbers.size()) {
+      return success();
+    }
+    Meaning meaning;
+    meaning.kind = Kind::Numbers;
+    for (size_t i = 0; i < count; ++i) {
+      const Extent &x = a.numbers[a.numbers.size() == 1 ? 0 : i], &y = b.numbers[b.numbers.size() == 1 ? 0 : i];
+      std::optional<Extent> number;
+      if (name == "Add") {
+        number = x + y;
+      } else if (name == "Sub") {
+        number = x - y;
+      } else if (name == "Mul") {
+        number = y.isConstant()   ? std::optional<Extent>(x * y.constant())
+                 : x.isConstant() ? std::optional<Extent>(y * x.constant())
+                                  : std::nullopt;
+      } else if (y.isConstant()) {
+        number = x.isConstant() && y.constant() != 0 ? std::optional<Extent>(x.constant() / y.constant())
+                                                     : x.dividedBy(y.constant());
+      }
+      if (!number) {
+        return success();
+      }
+      meaning.numbers.push_back(*number);
+    }
+    set(op->getResult(0), reshaped(meaning, extents));
+    return success();
+  }
+  // A sequence moved by a number.
+  const Meaning &sequence = a.is(Kind::Iota) ? a : b, &offset = a.is(Kind::Iota) ? b : a;
+  if (sequence.is(Kind::Iota) && offset.is(Kind::Numbers) && offset.numbers.size() == 1) {
+    const Extent &by = offset.numbers[0];
+    bool adds = name == "Add", subtracts = name == "Sub" && a.is(Kind::Iota), keeps = name == "Mul" && by == Extent(1);
+    if (adds || subtracts || keeps) {
+      Meaning meaning = reshaped(sequence, extents);
+      meaning.base = adds ? sequence.base + by : subtracts ? sequence.base - by : sequence.base;
+      meaning.axis += extents.size() - sequence.extents.size();
+      set(op->getResult(0), meaning);
+    }
+    return success();
+  }
+  auto x = scalar(op->getOperand(0)), y = scalar(op->getOperand(1));
+  if (x && y && a.is(Kind::Reals) && b.is(Kind::Reals)) {
+    Meaning meaning;
+    meaning.kind = Kind::Reals;
+    meaning.reals = {name == "Add" ? *x + *y : name == "Sub" ? *x - *y : name == "Mul" ? *x * *y : *x / *y};
+    set(op->getResult(0), reshaped(meaning, extents));
+  }
+  return success();
+}
+
+// Comparisons of known numbers, and of key positions with query positions.
+LogicalResult Raiser::compare(Operation *op) {
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  StringRef name = op->getName().stripDialect();
+  if (!a.ranked || !b.ranked) {
+    return success();
+  }
+  Extents extents = broadcast(a.extents, b.extents);
+  if (a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
+    size_t count = std::max(a.numbers.size(), b.numbers.size());
+    if (std::min(a.numbers.size(), b.numbers.size()) != 1 && a.numbers.size() != b.numbers.size()) {
+      return success();
+    }
+    Meaning meaning;
+    meaning.kind = Kind::Numbers;
+    for (size_t i = 0; i < count; ++i) {
+      Extent difference =
+          a.numbers[a.numbers.size() == 1 ? 0 : i] - b.numbers[b.numbers.size() == 1 ? 0 : i];
+      int64_t sign;
+      if (difference.isConstant()) {
+        sign = difference.constant() > 0 ? 1 : difference.constant() < 0 ? -1 : 0;
+      } else if ((difference - Extent(1)).isNonNegative()) {
+        sign = 1;
+      } else if ((difference * -1 - Extent(1)).isNonNegative()) {
+        sign = -1;
+      } else {
+        return success();
+      }
+      meaning.numbers.push_back(name == "Equal"          ? sign == 0
+                                : name == "Less"         ? sign < 0
+                                : name == "LessOrEqual"  ? sign <= 0
+                                : name == "Greater"      ? sign > 0
+                                                         : sign >= 0);
+    }
+    set(op->getResult(0), reshaped(meaning, extents));
+    return success();
+  }
+  if (!a.is(Kind::Iota) || !b.is(Kind::Iota) || name == "Equal") {
+    return success();
+  }
+  // Keys run along the last axis from position 0, queries along the one before from the past length on.
+  int64_t rank = extents.size();
+  int64_t axisA = a.axis + rank - a.extents.size(), axisB = b.axis + rank - b.extents.size();
+  bool keysFirst = axisA == rank - 1 && axisB == rank - 2;
+  if (!keysFirst && !(axisB == rank - 1 && axisA == rank - 2)) {
+    return success();
+  }
+  const Meaning &keys = keysFirst ? a : b, &queries = keysFirst ? b : a;
+  Extent shift = (keys.base - queries.base) + (pasts.empty() ? Extent(0) : pastLength);  // 0: compares positions
+  if (!shift.isConstant()) {
+    return success();
+  }
+  // key + shift OP query
+  StringRef relation = keysFirst                  ? name
+                       : name == "Less"           ? "Greater"
+                       : name == "LessOrEqual"    ? "GreaterOrEqual"
+                       : name == "Greater"        ? "Less"
+                                                  : "LessOrEqual";
+  Meaning meaning;
+  int64_t by = shift.constant();
+  if ((relation == "LessOrEqual" && by == 0) || (relation == "Less" && by == -1)) {
+    meaning.kind = Kind::Visible;
+  } else if ((relation == "Greater" && by == 0) || (relation == "GreaterOrEqual" && by == -1)) {
+    meaning.kind = Kind::Hidden;
+  } else if ((relation == "Greater" && by > 0) || (relation == "GreaterOrEqual" && by >= 0)) {
+    // key > query - window, one half of a sliding window
+    meaning.kind = Kind::Visible;
+    meaning.window = relation == "Greater" ? by : by + 1;
+    meaning.index = 1;  // has no causal bound yet
+  } else {
+    return success();
+  }
+  set(op->getResult(0), reshaped(meaning, extents));
+  return success();
+}
+
+LogicalResult Raiser::where(Operation *op) {
+  const Meaning condition = of(op->getOperand(0)), a = of(op->getOperand(1)), b = of(op->getOperand(2));
+  if (condition.is(Kind::Numbers) && a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
+    size_t count = std::max({condition.numbers.size(), a.numbers.size(), b.numbers.size()});
+    Meaning meaning;
+    meaning.kind = Kind::Numbers;
+    for (size_t i = 0; i < count; ++i) {
+      auto at = [&](const Meaning &m) { return m.numbers[m.numbers.size() == 1 ? 0 : i]; };
+      meaning.numbers.push_back(at(condition) == Extent(0) ? at(b) : at(a));
+    }
+    set(op->getResult(0), reshaped(meaning, broadcast(condition.extents, broadcast(a.extents, b.extents))));
+    return success();
+  }
+  std::optional<double> always = scalar(op->getOperand(0));
+  if (always && (condition.is(Kind::Fill) || condition.is(Kind::Numbers))) {
+    set(op->getResult(0), *always != 0 ? a : b);
+    return success();
+  }
+  // A mask as something to add to scores.
+  auto x = scalar(op->getOperand(1)), y = scalar(op->getOperand(2));
+  constexpr double kVanishes = -1e4;
+  bool visibleFirst = condition.is(Kind::Visible) && x == 0.0 && y && *y <= kVanishes;
+  bool hiddenFirst = condition.is(Kind::Hidden) && y == 0.0 && x && *x <= kVanishes;
+  if (visibleFirst || hiddenFirst) {
+    Meaning meaning = condition;
+    meaning.kind = Kind::Bias;
+    set(op->getResult(0), meaning);
+  } else if (condition.is(Kind::NotANumber) && b.is(Kind::Probabilities)) {
+    set(op->getResult(0), b);  // a row always sees itself: nothing is not a number
+  }
+  return success();
+}
+
+} // namespace emoe
