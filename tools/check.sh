@@ -63,6 +63,20 @@ else
       ctest --test-dir build-tsan --output-on-failure -LE measure --no-tests=error
   }
   run test-tsan tsan
+
+  fuzz() {
+    cmake -S . -B build-fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang-19 \
+      -DCMAKE_CXX_COMPILER=clang++-19 -DEMOE_FUZZ=ON -DEMOE_SANITIZE=address,undefined || return 1
+    local target
+    for target in bundle_fuzz tokenizer_fuzz onnx_fuzz; do
+      cmake --build build-fuzz --parallel "$threads" --target "$target" || return 1
+      mkdir -p "build-fuzz/corpus/$target"
+      # Findings stop it with an error and stay in build-fuzz/.
+      (cd build-fuzz && fuzz/"$target" -max_total_time=60 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+        "corpus/$target" 2>&1 | tail -n 12; exit "${PIPESTATUS[0]}") || return 1
+    done
+  }
+  run fuzz fuzz
 fi
 
 python3 tools/totals.py "$logs" || failed+=("totals")

@@ -29,6 +29,10 @@ if(EMOE_SANITIZE)
   target_link_options(emoe_options INTERFACE -fsanitize=${EMOE_SANITIZE})
 endif()
 
+if(EMOE_FUZZ)
+  target_compile_options(emoe_options INTERFACE -fsanitize=fuzzer-no-link)  # coverage of what is fuzzed
+endif()
+
 # The runtime's world: no exceptions, no RTTI, no guard variables, no C++ library at link time.
 add_library(emoe_runtime_options INTERFACE)
 target_link_libraries(emoe_runtime_options INTERFACE emoe_options)
