@@ -45,10 +45,17 @@ if $quick; then
 else
   run test-release ctest --test-dir build --output-on-failure -LE measure --no-tests=error
 
+  # The runtime builds with nothing but a compiler, and gives the same text on the other architecture.
   runtime_alone() {
     cmake --preset runtime-only && cmake --build --preset runtime-only --parallel "$threads" &&
-      cmake --preset aarch64 && cmake --build --preset aarch64 --parallel "$threads" &&
-      ./build-aarch64/bin/emoe-rt version
+      cmake --preset aarch64 && cmake --build --preset aarch64 --parallel "$threads" || return 1
+    local bundle=$logs/bookmoe-5m.emoe flags=(--prompt "The old man" -n 24 --temp 0 --ignore-eos) isa
+    build/bin/emoec compile test/models/bookmoe-5m/model.onnx -o "$bundle" --lossless -q || return 1
+    build-runtime-only/bin/emoe-rt run "$bundle" "${flags[@]}" >"$logs/expected.txt" || return 1
+    for isa in aarch64 aarch64-dotprod; do
+      qemu-aarch64-static build-aarch64/bin/emoe-rt run "$bundle" "${flags[@]}" --isa "$isa" >"$logs/$isa.txt" &&
+        cmp "$logs/expected.txt" "$logs/$isa.txt" && echo "$isa: the same text" || return 1
+    done
   }
   run runtime-alone runtime_alone
 

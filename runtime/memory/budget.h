@@ -18,15 +18,19 @@ constexpr uint32_t kLongestContext = 1u << 20;
 constexpr uint32_t kLargestChunk = 1u << 16;
 constexpr uint32_t kMostThreads = 256;
 
-// Stacks of the pool's threads and of the reader's; sanitizers need larger frames.
+// Stacks of the pool's threads and of the reader's: sanitizers need larger frames, and the C library refuses less than
+// 128 KiB on aarch64.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kStackBytes = 1024 * 1024;
+#define EMOE_SANITIZED
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-constexpr uint64_t kStackBytes = 1024 * 1024;
-#else
-constexpr uint64_t kStackBytes = 64 * 1024;
+#define EMOE_SANITIZED
 #endif
+#endif
+#if defined(EMOE_SANITIZED)
+constexpr uint64_t kStackBytes = 1024 * 1024;
+#elif defined(__aarch64__)
+constexpr uint64_t kStackBytes = 192 * 1024;
 #else
 constexpr uint64_t kStackBytes = 64 * 1024;
 #endif
