@@ -147,7 +147,11 @@ int compileCommand(const std::vector<std::string> &arguments) {
     log.phase = [&](const std::string &phase) { progress.phase(phase); };
     log.progress = [&](double done) { progress.share(done); };
   }
-  log.note = [&](const std::string &note) { progress.note(note); };
+  log.note = [&](const std::string &note) {
+    if (!quiet || note.rfind("error:", 0) == 0) {
+      progress.note(note);
+    }
+  };
   absl::Status status = compileModel(options, log);
   progress.finishLine();
   return status.ok() ? kOk : fail(status);
