@@ -8,6 +8,25 @@ using namespace mlir;
 
 namespace emoe {
 
+// Combines known numbers element by element; one number goes with all of the other's. False if the counts do not fit or
+// a result cannot be known.
+static bool combineNumbers(const Meaning &a, const Meaning &b, SmallVectorImpl<Extent> &out,
+                           llvm::function_ref<std::optional<Extent>(const Extent &, const Extent &)> combine) {
+  size_t count = std::max(a.numbers.size(), b.numbers.size());
+  if (std::min(a.numbers.size(), b.numbers.size()) != 1 && a.numbers.size() != b.numbers.size()) {
+    return false;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    std::optional<Extent> number =
+        combine(a.numbers[a.numbers.size() == 1 ? 0 : i], b.numbers[b.numbers.size() == 1 ? 0 : i]);
+    if (!number) {
+      return false;
+    }
+    out.push_back(*number);
+  }
+  return true;
+}
+
 LogicalResult Raiser::constant(Operation *op) {
   auto value = dyn_cast<DenseElementsAttr>(op->getAttr("value"));
   if (!value) {
@@ -238,31 +257,27 @@ LogicalResult Raiser::arithmetic(Operation *op) {
   }
   Extents extents = broadcast(a.extents, b.extents);
   if (a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
-    size_t count = std::max(a.numbers.size(), b.numbers.size());
-    if (std::min(a.numbers.size(), b.numbers.size()) != 1 && a.numbers.size() != b.numbers.size()) {
-      return success();
-    }
     Meaning meaning;
     meaning.kind = Kind::Numbers;
-    for (size_t i = 0; i < count; ++i) {
-      const Extent &x = a.numbers[a.numbers.size() == 1 ? 0 : i], &y = b.numbers[b.numbers.size() == 1 ? 0 : i];
-      std::optional<Extent> number;
+    bool all = combineNumbers(a, b, meaning.numbers, [&](const Extent &x, const Extent &y) -> std::optional<Extent> {
       if (name == "Add") {
-        number = x + y;
-      } else if (name == "Sub") {
-        number = x - y;
-      } else if (name == "Mul") {
-        number = y.isConstant()   ? std::optional<Extent>(x * y.constant())
-                 : x.isConstant() ? std::optional<Extent>(y * x.constant())
-                                  : std::nullopt;
-      } else if (y.isConstant()) {
-        number = x.isConstant() && y.constant() != 0 ? std::optional<Extent>(x.constant() / y.constant())
-                                                     : x.dividedBy(y.constant());
+        return x + y;
       }
-      if (!number) {
-        return success();
+      if (name == "Sub") {
+        return x - y;
       }
-      meaning.numbers.push_back(*number);
+      if (name == "Mul") {
+        return y.isConstant()   ? std::optional<Extent>(x * y.constant())
+               : x.isConstant() ? std::optional<Extent>(y * x.constant())
+                                : std::nullopt;
+      }
+      if (!y.isConstant() || y.constant() == 0) {
+        return std::nullopt;
+      }
+      return x.isConstant() ? std::optional<Extent>(x.constant() / y.constant()) : x.dividedBy(y.constant());
+    });
+    if (!all) {
+      return success();
     }
     set(op->getResult(0), reshaped(meaning, extents));
     return success();
@@ -299,15 +314,10 @@ LogicalResult Raiser::compare(Operation *op) {
   }
   Extents extents = broadcast(a.extents, b.extents);
   if (a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
-    size_t count = std::max(a.numbers.size(), b.numbers.size());
-    if (std::min(a.numbers.size(), b.numbers.size()) != 1 && a.numbers.size() != b.numbers.size()) {
-      return success();
-    }
     Meaning meaning;
     meaning.kind = Kind::Numbers;
-    for (size_t i = 0; i < count; ++i) {
-      Extent difference =
-          a.numbers[a.numbers.size() == 1 ? 0 : i] - b.numbers[b.numbers.size() == 1 ? 0 : i];
+    bool all = combineNumbers(a, b, meaning.numbers, [&](const Extent &x, const Extent &y) -> std::optional<Extent> {
+      Extent difference = x - y;
       int64_t sign;
       if (difference.isConstant()) {
         sign = difference.constant() > 0 ? 1 : difference.constant() < 0 ? -1 : 0;
@@ -316,13 +326,16 @@ LogicalResult Raiser::compare(Operation *op) {
       } else if ((difference * -1 - Extent(1)).isNonNegative()) {
         sign = -1;
       } else {
-        return success();
+        return std::nullopt;
       }
-      meaning.numbers.push_back(name == "Equal"          ? sign == 0
-                                : name == "Less"         ? sign < 0
-                                : name == "LessOrEqual"  ? sign <= 0
-                                : name == "Greater"      ? sign > 0
-                                                         : sign >= 0);
+      return Extent(name == "Equal"         ? sign == 0
+                    : name == "Less"        ? sign < 0
+                    : name == "LessOrEqual" ? sign <= 0
+                    : name == "Greater"     ? sign > 0
+                                            : sign >= 0);
+    });
+    if (!all) {
+      return success();
     }
     set(op->getResult(0), reshaped(meaning, extents));
     return success();
