@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "compiler/bundle/experts.h"
 #include "compiler/codegen/pack.h"
 #include "compiler/partition/partition.h"
 #include "llvm/ADT/MapVector.h"
@@ -18,98 +19,6 @@ fb::Layout toSchema(LayoutAttr layout) {
   return fb::Layout(layout.getBits(), static_cast<fb::FloatType>(layout.getType()),
                     static_cast<fb::ZeroPoint>(layout.getZeroPoint()),
                     static_cast<fb::Codebook>(layout.getCodebook()), layout.getGroup(), layout.getPanel());
-}
-
-// One matrix, panel by panel: reads rows, packs them, moves on.
-class PanelPacker {
-public:
-  PanelPacker(WeightOp weight, const WeightStore &store)
-      : weight(weight), store(store), layout(*weight.getLayout()), rows(weight.getShape()[0]),
-        columns(weight.getShape()[1]), values(EMOE_PANEL_ROWS * columns) {}
-
-  int64_t panels() const { return (rows + EMOE_PANEL_ROWS - 1) / EMOE_PANEL_ROWS; }
-  uint64_t bytes() const { return panelBytes(layout, columns); }
-
-  absl::Status pack(int64_t panel, uint8_t *out) {
-    int64_t first = panel * EMOE_PANEL_ROWS;
-    int64_t count = std::min<int64_t>(EMOE_PANEL_ROWS, rows - first);
-    absl::Status status = store.read(weight.getSource(), columns, first, count, values.data());
-    if (status.ok()) {
-      status = packPanel(layout, values.data(), count, columns, out);
-    }
-    return status.ok() ? status
-                       : absl::Status(status.code(), absl::StrCat("weight ", weight.getSymName().str(), ", rows from ",
-                                                                  first, ": ", status.message()));
-  }
-  void release() { store.release(weight.getSource(), rows, columns); }
-
-private:
-  WeightOp weight;
-  const WeightStore &store;
-  LayoutAttr layout;
-  int64_t rows, columns;
-  std::vector<float> values;
-};
-
-absl::Status packTensor(WeightOp weight, const WeightStore &store, uint8_t *out, uint64_t bytes) {
-  LayoutAttr layout = *weight.getLayout();
-  if (layout.getPanel() == 1) {
-    int64_t rows = weight.getShape()[0], columns = weight.getShape()[1];
-    std::vector<float> values(rows * columns);
-    if (absl::Status status = store.read(weight.getSource(), columns, 0, rows, values.data()); !status.ok()) {
-      return status;
-    }
-    std::memset(out, 0, bytes);
-    std::memcpy(out, values.data(), values.size() * sizeof(float));
-    return absl::OkStatus();
-  }
-  PanelPacker packer(weight, store);
-  for (int64_t panel = 0; panel < packer.panels(); ++panel) {
-    if (absl::Status status = packer.pack(panel, out + panel * packer.bytes()); !status.ok()) {
-      return status;
-    }
-  }
-  packer.release();
-  return absl::OkStatus();
-}
-
-// An expert's weights: gate (null if not gated), up, down.
-struct ExpertWeights {
-  WeightOp gate, up, down;
-};
-
-absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const WeightStore &store, uint8_t *out) {
-  std::memset(out, 0, variant.getBytes());
-  uint8_t *at = out;
-  PanelPacker up(expert.up, store);
-  std::optional<PanelPacker> gate;
-  if (expert.gate) {
-    gate.emplace(expert.gate, store);
-  }
-  for (int64_t panel = 0; panel < up.panels(); ++panel) {
-    for (PanelPacker *packer : {gate ? &*gate : nullptr, &up}) {
-      if (!packer) {
-        continue;
-      }
-      if (absl::Status status = packer->pack(panel, at); !status.ok()) {
-        return status;
-      }
-      at += packer->bytes();
-    }
-  }
-  PanelPacker down(expert.down, store);
-  at = out + variant.getDownOffset();
-  for (int64_t panel = 0; panel < down.panels(); ++panel, at += down.bytes()) {
-    if (absl::Status status = down.pack(panel, at); !status.ok()) {
-      return status;
-    }
-  }
-  up.release();
-  down.release();
-  if (gate) {
-    gate->release();
-  }
-  return absl::OkStatus();
 }
 
 class Assembler {
@@ -283,15 +192,11 @@ absl::Status Assembler::addProgram() {
 }
 
 absl::Status Assembler::addExperts() {
-  llvm::DenseMap<std::pair<int64_t, int64_t>, ExpertWeights> weights;
-  for (WeightOp weight : module.getOps<WeightOp>()) {
-    if (auto record = dyn_cast<RecordAttr>(*weight.getPlacement())) {
-      ExpertWeights &expert = weights[{record.getLayer(), record.getExpert()}];
-      (record.getPart() == ExpertPart::Gate ? expert.gate
-       : record.getPart() == ExpertPart::Up ? expert.up
-                                            : expert.down) = weight;
-    }
+  absl::StatusOr<std::vector<std::vector<ExpertWeights>>> found = findExperts(module);
+  if (!found.ok()) {
+    return found.status();
   }
+  experts = std::move(*found);
   std::map<int64_t, RunExpertsOp> runs;
   module.walk([&](RunExpertsOp run) { runs.insert({run.getLayer(), run}); });
   for (RecordsOp records : module.getOps<RecordsOp>()) {
@@ -318,18 +223,11 @@ absl::Status Assembler::addExperts() {
       variant->layout = std::make_unique<fb::Layout>(toSchema(variantAttr.getLayout()));
       layer->variants.push_back(std::move(variant));
     }
-    std::vector<ExpertWeights> layerExperts;
     std::vector<VariantAttr> layerVariants;
-    for (auto [expert, variant] : llvm::enumerate(records.getVariantOf())) {
+    for (int32_t variant : records.getVariantOf()) {
       layer->records.emplace_back(0, 0, variant);
-      const ExpertWeights &own = weights[{layerNumber, static_cast<int64_t>(expert)}];
-      if (!own.up || !own.down) {
-        return absl::InternalError(absl::StrCat("expert ", expert, " of layer ", layerNumber, " has no weights"));
-      }
-      layerExperts.push_back(own);
       layerVariants.push_back(cast<VariantAttr>(records.getVariants()[variant]));
     }
-    experts.push_back(std::move(layerExperts));
     variants.push_back(std::move(layerVariants));
     index.moe_layers.push_back(std::move(layer));
   }

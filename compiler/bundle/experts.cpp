@@ -1,0 +1,130 @@
+#include "compiler/bundle/experts.h"
+
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "compiler/codegen/pack.h"
+#include "schema/kernel_abi.h"
+
+using namespace mlir;
+
+namespace emoe {
+namespace {
+
+// One matrix, panel by panel: reads rows, packs them, moves on.
+class PanelPacker {
+public:
+  PanelPacker(WeightOp weight, LayoutAttr layout, const WeightStore &store)
+      : weight(weight), store(store), layout(layout), rows(weight.getShape()[0]),
+        columns(weight.getShape()[1]), values(EMOE_PANEL_ROWS * columns) {}
+
+  int64_t panels() const { return (rows + EMOE_PANEL_ROWS - 1) / EMOE_PANEL_ROWS; }
+  uint64_t bytes() const { return panelBytes(layout, columns); }
+
+  absl::Status pack(int64_t panel, uint8_t *out) {
+    int64_t first = panel * EMOE_PANEL_ROWS;
+    int64_t count = std::min<int64_t>(EMOE_PANEL_ROWS, rows - first);
+    absl::Status status = store.read(weight.getSource(), columns, first, count, values.data());
+    if (status.ok()) {
+      status = packPanel(layout, values.data(), count, columns, out);
+    }
+    return status.ok() ? status
+                       : absl::Status(status.code(), absl::StrCat("weight ", weight.getSymName().str(), ", rows from ",
+                                                                  first, ": ", status.message()));
+  }
+  void release() { store.release(weight.getSource(), rows, columns); }
+
+private:
+  WeightOp weight;
+  const WeightStore &store;
+  LayoutAttr layout;
+  int64_t rows, columns;
+  std::vector<float> values;
+};
+
+} // namespace
+
+absl::StatusOr<std::vector<std::vector<ExpertWeights>>> findExperts(ModuleOp module) {
+  std::map<int64_t, std::map<int64_t, ExpertWeights>> found;
+  for (WeightOp weight : module.getOps<WeightOp>()) {
+    if (auto record = dyn_cast<RecordAttr>(*weight.getPlacement())) {
+      ExpertWeights &expert = found[record.getLayer()][record.getExpert()];
+      (record.getPart() == ExpertPart::Gate ? expert.gate
+       : record.getPart() == ExpertPart::Up ? expert.up
+                                            : expert.down) = weight;
+    }
+  }
+  std::vector<std::vector<ExpertWeights>> experts;
+  for (RecordsOp records : module.getOps<RecordsOp>()) {
+    std::vector<ExpertWeights> layer;
+    for (size_t expert = 0; expert < records.getVariantOf().size(); ++expert) {
+      layer.push_back(found[records.getLayer()][expert]);
+      if (!layer.back().up || !layer.back().down) {
+        return absl::InternalError(
+            absl::StrCat("expert ", expert, " of layer ", records.getLayer(), " has no weights"));
+      }
+    }
+    experts.push_back(std::move(layer));
+  }
+  return experts;
+}
+
+absl::Status packTensor(WeightOp weight, const WeightStore &store, uint8_t *out, uint64_t bytes) {
+  LayoutAttr layout = *weight.getLayout();
+  if (layout.getPanel() == 1) {
+    int64_t rows = weight.getShape()[0], columns = weight.getShape()[1];
+    std::vector<float> values(rows * columns);
+    if (absl::Status status = store.read(weight.getSource(), columns, 0, rows, values.data()); !status.ok()) {
+      return status;
+    }
+    std::memset(out, 0, bytes);
+    std::memcpy(out, values.data(), values.size() * sizeof(float));
+    return absl::OkStatus();
+  }
+  PanelPacker packer(weight, layout, store);
+  for (int64_t panel = 0; panel < packer.panels(); ++panel) {
+    if (absl::Status status = packer.pack(panel, out + panel * packer.bytes()); !status.ok()) {
+      return status;
+    }
+  }
+  packer.release();
+  return absl::OkStatus();
+}
+
+absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const WeightStore &store, uint8_t *out) {
+  std::memset(out, 0, variant.getBytes());
+  uint8_t *at = out;
+  PanelPacker up(expert.up, variant.getLayout(), store);
+  std::optional<PanelPacker> gate;
+  if (expert.gate) {
+    gate.emplace(expert.gate, variant.getLayout(), store);
+  }
+  for (int64_t panel = 0; panel < up.panels(); ++panel) {
+    for (PanelPacker *packer : {gate ? &*gate : nullptr, &up}) {
+      if (!packer) {
+        continue;
+      }
+      if (absl::Status status = packer->pack(panel, at); !status.ok()) {
+        return status;
+      }
+      at += packer->bytes();
+    }
+  }
+  PanelPacker down(expert.down, variant.getLayout(), store);
+  at = out + variant.getDownOffset();
+  for (int64_t panel = 0; panel < down.panels(); ++panel, at += down.bytes()) {
+    if (absl::Status status = down.pack(panel, at); !status.ok()) {
+      return status;
+    }
+  }
+  up.release();
+  down.release();
+  if (gate) {
+    gate->release();
+  }
+  return absl::OkStatus();
+}
+
+} // namespace emoe
