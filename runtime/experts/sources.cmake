@@ -1,3 +1,4 @@
 list(APPEND EMOE_RUNTIME_SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/experts/cache.cpp
-  ${CMAKE_CURRENT_SOURCE_DIR}/experts/group.cpp)
+  ${CMAKE_CURRENT_SOURCE_DIR}/experts/group.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/experts/predict.cpp)
