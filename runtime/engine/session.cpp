@@ -65,6 +65,7 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
     operands.tokens = count;
     Status status = runner_.Run(step.layer, operands);
     if (status.ok() && trace_ != nullptr) Trace(step, operands.ids, count);
+    if (status.ok() && tap_ != nullptr) tap_(tap_user_, *this, step, count);
     return status;
   }
   args.tokens = count;

@@ -21,6 +21,8 @@ namespace emoe::rt {
 // Which rows of a call get logits.
 enum class Want : uint8_t { kNone, kLast, kAll };
 
+class Session;
+
 struct SessionOptions {
   MemoryOptions memory;           // Create fills in image_bytes, and process_bytes if it is 0
   IoMode io = IoMode::kAuto;
@@ -36,6 +38,10 @@ struct SessionOptions {
   // Told what each token chose: `ids` are top_k experts. May be null.
   void (*trace)(void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) = nullptr;
   void *trace_user = nullptr;
+  // Called after each step that is no kernel call, between threads' work: what the step read and wrote, and all else
+  // that is alive then, is at the session's address(); row r is at position() + r. For calibration. May be null.
+  void (*tap)(void *user, const Session &session, const Step &step, uint32_t rows) = nullptr;
+  void *tap_user = nullptr;
 };
 
 // Takes the logits of a chunk: rows first .. first + count - 1 of the call, `stride` floats apart. An error ends the
@@ -62,6 +68,11 @@ class Session {
   // Forgets the sequence; the experts in memory stay.
   void Reset() { position_ = 0; }
   uint64_t position() const { return position_; }
+
+  // Where an operand of the chunk at hand lies; null if it has none or is the token ids. Meant for taps.
+  const void *address(const Operand &operand) const {
+    return operand.kind == OperandKind::kTokenIds ? nullptr : Resolve(operand, nullptr, 0);
+  }
 
   const MemoryPlan &plan() const { return plan_; }
   const Bundle &bundle() const { return *bundle_; }
@@ -108,6 +119,8 @@ class Session {
   const std::atomic<bool> *stop_ = nullptr;
   void (*trace_)(void *, uint64_t, uint32_t, const int32_t *, uint32_t) = nullptr;
   void *trace_user_ = nullptr;
+  void (*tap_)(void *, const Session &, const Step &, uint32_t) = nullptr;
+  void *tap_user_ = nullptr;
 };
 
 }  // namespace emoe::rt

@@ -124,6 +124,8 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   stop_ = options.stop;
   trace_ = options.trace;
   trace_user_ = options.trace_user;
+  tap_ = options.tap;
+  tap_user_ = options.tap_user;
   CachePolicy policy = CachePolicy::kLfu;
   bool known = options.policy != nullptr
                    ? ParseCachePolicy(options.policy, strlen(options.policy), &policy)

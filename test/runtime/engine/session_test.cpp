@@ -167,6 +167,47 @@ TEST(Session, TellsWhatWasChosen) {
   EXPECT_EQ(seen, (std::vector<uint64_t>{0, 10, 1, 11, 2, 12, 20, 21, 22}));
 }
 
+TEST(Session, ATapSeesWhatAnExpertStepReadAndWrote) {
+  struct Seen {
+    const Model *model;
+    std::vector<uint64_t> rows;  // position * 10 + layer
+  };
+  Model model;
+  SessionOptions options = Options(2, 3);
+  Seen seen{&model, {}};
+  options.tap = [](void *user, const Session &session, const Step &step, uint32_t rows) {
+    auto &seen = *static_cast<Seen *>(user);
+    ASSERT_EQ(step.kind, StepKind::kExperts);
+    EXPECT_EQ(session.address(step.operands[1]), nullptr);
+    auto floats = [&](int operand) { return static_cast<const float *>(session.address(step.operands[operand])); };
+    const float *input = floats(0), *hidden = floats(3), *pairs = floats(4);
+    const auto *ids = static_cast<const int32_t *>(session.address(step.operands[2]));
+    const auto *weights = static_cast<const float *>(session.address({OperandKind::kBuffer, 3}));
+    for (uint32_t row = 0; row < rows; ++row) {
+      seen.rows.push_back((session.position() + row) * 10 + step.layer);
+      int32_t chosen[kTopK];
+      float weight[kTopK];
+      Choose(input + row * kWidth, chosen, weight);
+      for (uint32_t pair = row * kTopK, k = 0; k < kTopK; ++k, ++pair) {
+        EXPECT_EQ(ids[pair], chosen[k]);
+        EXPECT_EQ(weights[pair], weight[k]);
+        const float *record = &seen.model->experts[(size_t{kExperts} * step.layer + chosen[k]) * (kRecordBytes / 4)];
+        float expected[kWidth], out[kWidth];
+        Multiply(record, input + row * kWidth, expected, 0, kWidth);
+        Multiply(record + kHalf / 4, expected, out, 0, kWidth);
+        EXPECT_EQ(memcmp(hidden + pair * kWidth, expected, sizeof(expected)), 0);
+        EXPECT_EQ(memcmp(pairs + pair * kWidth, out, sizeof(out)), 0);
+      }
+    }
+  };
+  options.tap_user = &seen;
+  Status status;
+  SessionPtr session = Make(model, options, &status);
+  std::vector<int32_t> tokens = Tokens(4);
+  ASSERT_TRUE(session->Forward(tokens.data(), 4, Want::kNone).ok());
+  EXPECT_EQ(seen.rows, (std::vector<uint64_t>{0, 10, 20, 1, 11, 21, 2, 12, 22, 30, 31, 32}));
+}
+
 TEST(Session, StopsWhenAsked) {
   Model model;
   std::atomic<bool> stop{true};
