@@ -28,8 +28,8 @@ struct Trace {
   // [tokens, row()]: layer after layer the ids of the topK chosen experts, ascending.
   std::vector<int32_t> experts;
   std::vector<float> weights; // likewise their routing weights, or empty
-  // Likewise for each layer after the first: what the layer's router says when it is given the hidden state that the
-  // layer before routed (ascending too, the first layer's entries are -1), or empty.
+  // [tokens, aheadRow()], or empty: for each layer but the first, which experts its router prefers on the hidden state of
+  // the layer before: rt::RankedExperts(experts, topK) ids, the best first. The first layer's are -1.
   std::vector<int32_t> ahead;
 
   // Ids of one token: the sum of all topK.
@@ -45,6 +45,15 @@ struct Trace {
     size_t sum = 0;
     for (size_t i = 0; i < layer; ++i) {
       sum += layers[i].topK;
+    }
+    return sum;
+  }
+  // The same of look-ahead ids: twice as many, at most all experts.
+  size_t aheadRow() const { return aheadColumn(layers.size()); }
+  size_t aheadColumn(size_t layer) const {
+    size_t sum = 0;
+    for (size_t i = 0; i < layer; ++i) {
+      sum += layers[i].experts < 2 * layers[i].topK ? layers[i].experts : 2 * layers[i].topK;
     }
     return sum;
   }
