@@ -5,17 +5,6 @@
 #include "runtime/io/syscalls.h"
 
 namespace emoe::rt {
-namespace {
-
-void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-}  // namespace
 
 Status ThreadPool::Start(uint32_t threads, Arena *arena) {
   // More threads than cores: the one that is waited for may need this core, so nobody spins.
@@ -64,15 +53,20 @@ void ThreadPool::Work() {
   for (;;) {
     for (uint32_t spin = 0; generation_.load(std::memory_order_acquire) == seen; ++spin) {
       if (spin < spins_) {
-        Pause();
+        CpuPause();
       } else {
+        // Either this thread sees the new loop before it sleeps, or the caller sees that somebody sleeps.
+        sleeping_.fetch_add(1, std::memory_order_seq_cst);
         FutexWait(&generation_, seen, 0);
+        sleeping_.fetch_sub(1, std::memory_order_relaxed);
       }
     }
     ++seen;  // a thread takes part in every loop, so it never falls behind by more than one
     if (stop_.load(std::memory_order_relaxed)) return;
     RunItems();
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) FutexWakeAll(&busy_);
+    if (busy_.fetch_sub(1, std::memory_order_seq_cst) == 1 && waiting_.load(std::memory_order_seq_cst)) {
+      FutexWakeAll(&busy_);
+    }
   }
 }
 
@@ -88,15 +82,17 @@ void ThreadPool::ParallelFor(int64_t items, int64_t grain, Body body, void *cont
   grain_ = grain;
   next_.store(0, std::memory_order_relaxed);
   busy_.store(started_, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  FutexWakeAll(&generation_);
+  generation_.fetch_add(1, std::memory_order_seq_cst);
+  if (sleeping_.load(std::memory_order_seq_cst) != 0) FutexWakeAll(&generation_);
   RunItems();
   uint32_t left;
   for (uint32_t spin = 0; (left = busy_.load(std::memory_order_acquire)) != 0; ++spin) {
     if (spin < spins_) {
-      Pause();
+      CpuPause();
     } else {
+      waiting_.store(true, std::memory_order_seq_cst);
       FutexWait(&busy_, left, 0);
+      waiting_.store(false, std::memory_order_relaxed);
     }
   }
 }

@@ -43,6 +43,8 @@ class ThreadPool {
   std::atomic<int64_t> next_{0};
   std::atomic<uint32_t> generation_{0};  // futex: the workers wait on it
   std::atomic<uint32_t> busy_{0};        // futex: the caller waits on it
+  std::atomic<uint32_t> sleeping_{0};    // workers that sleep on generation_, or are about to
+  std::atomic<bool> waiting_{false};     // the caller sleeps on busy_, or is about to
   std::atomic<bool> stop_{false};
 };
 

@@ -47,22 +47,18 @@ class PoolReader final : public Reader {
     uint64_t deadline = Nanoseconds() + timeout_ms_ * 1000000ull;
     for (;;) {
       uint32_t seen = ended_.load(std::memory_order_acquire);
-      pthread_mutex_lock(&mutex_);
-      uint32_t got = done_count_;
-      for (uint32_t i = 0; i < got; ++i) done[i] = done_[i];
-      done_count_ = 0;
-      pthread_mutex_unlock(&mutex_);
-      if (got != 0) {
-        in_flight_ -= got;
-        *count = got;
-        return OkStatus();
-      }
+      *count = TakeDone(done);
+      if (*count != 0) return OkStatus();
       uint64_t now = Nanoseconds();
       if (now >= deadline) {
         return Error(StatusCode::kIo, "the storage did not answer within (ms)", timeout_ms_);
       }
       FutexWait(&ended_, seen, deadline - now);
     }
+  }
+
+  uint32_t Poll(ReadDone *done) override {
+    return in_flight_ == 0 || ended_.load(std::memory_order_acquire) == taken_ ? 0 : TakeDone(done);
   }
 
   Status ReadAgain(const ReadRequest &request) override { return files_.ReadAgain(request); }
@@ -79,6 +75,17 @@ class PoolReader final : public Reader {
   static void *Main(void *self) {
     static_cast<PoolReader *>(self)->Work();
     return nullptr;
+  }
+
+  uint32_t TakeDone(ReadDone *done) {
+    pthread_mutex_lock(&mutex_);
+    uint32_t got = done_count_;
+    for (uint32_t i = 0; i < got; ++i) done[i] = done_[i];
+    done_count_ = 0;
+    pthread_mutex_unlock(&mutex_);
+    in_flight_ -= got;
+    taken_ += got;
+    return got;
   }
 
   void StopThreads() {
@@ -108,8 +115,8 @@ class PoolReader final : public Reader {
       Status status = files_.Read(request);
       pthread_mutex_lock(&mutex_);
       done_[done_count_++] = {request.tag, status};
-      pthread_mutex_unlock(&mutex_);
       ended_.fetch_add(1, std::memory_order_release);
+      pthread_mutex_unlock(&mutex_);
       FutexWakeAll(&ended_);
     }
   }
@@ -122,6 +129,7 @@ class PoolReader final : public Reader {
   ReadRequest waiting_[kReadDepth];  // guarded by mutex_, as are done_ and the counts
   ReadDone done_[kReadDepth];
   uint32_t waiting_head_ = 0, waiting_count_ = 0, done_count_ = 0;
+  uint32_t taken_ = 0;  // ends that were handed to the caller
   std::atomic<uint32_t> work_{0}, ended_{0};  // futexes; they count submissions and ends
   std::atomic<bool> stop_{false};
 };

@@ -29,6 +29,11 @@ class ProviderReader final : public Reader {
     *count = 1;
     return OkStatus();
   }
+  uint32_t Poll(ReadDone *done) override {
+    uint32_t count = 0;
+    return in_flight_ != 0 && Wait(done, &count).ok() ? count : 0;
+  }
+  bool concurrent() const override { return false; }
   Status ReadAgain(const ReadRequest &request) override {
     return provider_->Read(request.offset, request.out, request.bytes);
   }

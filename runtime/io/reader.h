@@ -49,6 +49,12 @@ class Reader {
   // kIo: nothing ended within the timeout; the reader is then of no more use, and its memory must stay mapped.
   virtual Status Wait(ReadDone *done, uint32_t *count) = 0;
 
+  // Takes what has ended, without blocking: fills `done` (room for kReadDepth) and returns how many; 0 if none has.
+  virtual uint32_t Poll(ReadDone *done) = 0;
+
+  // Whether reads go on while the caller computes.
+  virtual bool concurrent() const { return true; }
+
   // Reads again, blocking, past every cache that can be passed by.
   virtual Status ReadAgain(const ReadRequest &request) = 0;
 

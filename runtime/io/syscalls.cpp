@@ -43,6 +43,29 @@ uint64_t Nanoseconds() {
   return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
 }
 
+namespace {
+
+// Sleeps end late by what the system takes to wake a thread: the last of a wait is spent awake.
+constexpr uint64_t kAwakeNs = 100000;
+
+uint64_t Now(void *) { return Nanoseconds(); }
+
+void SleepUntil(void *, uint64_t when) {
+  for (uint64_t now = Nanoseconds(); now < when; now = Nanoseconds()) {
+    if (when - now <= kAwakeNs) {
+      CpuPause();
+      continue;
+    }
+    uint64_t until = when - kAwakeNs;
+    timespec time = {static_cast<time_t>(until / 1000000000u), static_cast<long>(until % 1000000000u)};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nullptr);
+  }
+}
+
+}  // namespace
+
+const Clock kClock = {Now, SleepUntil, nullptr};
+
 void FutexWait(const void *word, uint32_t value, uint64_t nanoseconds) {
   timespec time = {static_cast<time_t>(nanoseconds / 1000000000u), static_cast<long>(nanoseconds % 1000000000u)};
   syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, nanoseconds == 0 ? nullptr : &time, nullptr, 0);

@@ -23,8 +23,27 @@ struct Syscalls {
 
 extern const Syscalls kSyscalls;
 
+// For loops that wait: lets the other thread of the core run.
+inline void CpuPause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 // Nanoseconds of the monotonic clock.
 uint64_t Nanoseconds();
+
+// Where time comes from; tests put in one of their own.
+struct Clock {
+  uint64_t (*now)(void *user);                     // nanoseconds; never goes back
+  void (*sleep_until)(void *user, uint64_t when);  // returns at `when` or a little later
+  void *user;
+  uint64_t Now() const { return now(user); }
+};
+
+extern const Clock kClock;  // the monotonic clock
 
 // FUTEX_WAIT while *word == value, for at most `nanoseconds` (0: for ever). May return early.
 void FutexWait(const void *word, uint32_t value, uint64_t nanoseconds);

@@ -93,16 +93,14 @@ class UringReader final : public Reader {
         return Error(StatusCode::kIo, "io_uring failed", 0, static_cast<uint64_t>(error));
       }
     }
-    uint32_t head = *complete_head_, tail = LoadAcquire(complete_tail_), ended = 0;
-    for (; head != tail; ++head) {
-      const io_uring_cqe &completion = completions_[head & complete_mask_];
-      uint32_t place = static_cast<uint32_t>(completion.user_data);
-      done[ended++] = {requests_[place].tag, Finish(requests_[place], completion.res)};
-      free_[--in_flight_] = place;
-    }
-    StoreRelease(complete_head_, head);
-    *count = ended;
+    *count = TakeDone(done);
     return OkStatus();
+  }
+
+  uint32_t Poll(ReadDone *done) override {
+    if (in_flight_ == 0) return 0;
+    if (unsubmitted_ != 0) Enter(0, nullptr);
+    return TakeDone(done);
   }
 
   Status ReadAgain(const ReadRequest &request) override { return files_.ReadAgain(request); }
@@ -143,6 +141,18 @@ class UringReader final : public Reader {
     if (taken < 0) return errno;
     unsubmitted_ -= static_cast<uint32_t>(taken) < unsubmitted_ ? static_cast<uint32_t>(taken) : unsubmitted_;
     return 0;
+  }
+
+  uint32_t TakeDone(ReadDone *done) {
+    uint32_t head = *complete_head_, tail = LoadAcquire(complete_tail_), ended = 0;
+    for (; head != tail; ++head) {
+      const io_uring_cqe &completion = completions_[head & complete_mask_];
+      uint32_t place = static_cast<uint32_t>(completion.user_data);
+      done[ended++] = {requests_[place].tag, Finish(requests_[place], completion.res)};
+      free_[--in_flight_] = place;
+    }
+    StoreRelease(complete_head_, head);
+    return ended;
   }
 
   // A read that failed or fell short is done again by the blocking loop, which knows when to retry.

@@ -73,8 +73,12 @@ void ReadManyAtOnce(File &file, Provider &provider, const ReaderOptions &options
     while (reader->in_flight() != 0) {
       ReadDone done[kReadDepth];
       uint32_t ended = 0;
-      ASSERT_TRUE(reader->Wait(done, &ended).ok());
-      ASSERT_GT(ended, 0u);
+      if (random() % 2 == 0) {
+        ended = reader->Poll(done);
+      } else {
+        ASSERT_TRUE(reader->Wait(done, &ended).ok());
+        ASSERT_GT(ended, 0u);
+      }
       for (uint32_t i = 0; i < ended; ++i) {
         ASSERT_TRUE(done[i].status.ok());
         ASSERT_FALSE(seen[done[i].tag]);
@@ -91,6 +95,7 @@ void ReadManyAtOnce(File &file, Provider &provider, const ReaderOptions &options
   ReadDone done[kReadDepth];
   uint32_t ended;
   EXPECT_EQ(reader->Wait(done, &ended).code, StatusCode::kInternal);
+  EXPECT_EQ(reader->Poll(done), 0u);
   reader->Close();
 }
 
