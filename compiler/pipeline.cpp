@@ -4,9 +4,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cmath>
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "compiler/bundle/assemble.h"
+#include "compiler/calibrate/models.h"
+#include "compiler/calibrate/run.h"
 #include "compiler/facts.h"
 #include "compiler/partition/partition.h"
 #include "compiler/quantise/quantise.h"
@@ -128,6 +133,8 @@ private:
   absl::Status runPhases();
   absl::Status writeOutput();
   LogicalResult raisePhase(ModuleOp module);
+  absl::Status calibratePhase(ModuleOp module);
+  absl::StatusOr<std::vector<uint8_t>> tokenizerTables();
   void saveTemps(StringRef phase);
 
   LogicalResult print(Diagnostic &diagnostic);
@@ -147,6 +154,8 @@ private:
   ModelFacts facts;
   std::string tokenizerPath;
   bool proofFailed = false;
+  absl::Status phaseStatus; // of the phase that failed, where diagnostics do not say it all
+  std::optional<Calibration> calibration;
 };
 
 LogicalResult Compilation::print(Diagnostic &diagnostic) {
@@ -216,10 +225,54 @@ LogicalResult Compilation::raisePhase(ModuleOp module) {
   return success();
 }
 
+absl::StatusOr<std::vector<uint8_t>> Compilation::tokenizerTables() {
+  auto model = (*module)->getAttrOfType<DictionaryAttr>("emoe.model");
+  return compileTokenizer(tokenizerPath, {facts.firstToken, model.getAs<IntegerAttr>("vocab").getInt()});
+}
+
+// Runs the texts through the model in its file's own types.
+absl::Status Compilation::calibratePhase(ModuleOp module) {
+  if (options.calibration.empty()) {
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::vector<uint8_t>> tables = tokenizerTables();
+  absl::StatusOr<Texts> texts = tables.ok()
+                                    ? readTexts(options.calibration, *tables, options.calibrationTokens)
+                                    : tables.status();
+  absl::StatusOr<const Target *> host = findTarget("host");
+  absl::StatusOr<std::vector<MomentShape>> shapes = momentShapes(module);
+  for (const absl::Status &status : {texts.status(), host.status(), shapes.status()}) {
+    if (!status.ok()) {
+      return status;
+    }
+  }
+  absl::StatusOr<std::unique_ptr<LiveBundle>> reference = makeReference(module, store, {facts, *host, options.exact});
+  if (!reference.ok()) {
+    return reference.status();
+  }
+  CalibrateOptions calibrate;
+  calibrate.run.slotBytes = options.calibrationMemory / 4;
+  calibrate.momentBytes = options.calibrationMemory / 2;
+  calibrate.shapes = std::move(*shapes);
+  calibrate.progress = log.progress;
+  absl::StatusOr<Calibration> result = emoe::calibrate(**reference, *texts, calibrate);
+  if (!result.ok()) {
+    return result.status();
+  }
+  calibration = std::move(*result);
+  if (log.note) {
+    log.note(absl::StrCat("calibrated on ", texts->fitTokens, " tokens; ", texts->heldOutTokens,
+                          " held out, of perplexity ", absl::SixDigits(std::exp(calibration->heldOutLoss))));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Compilation::runPhases() {
   std::vector<Phase> phases = {
       {"simplify", "simplifying the graph", [&](ModuleOp m) { return simplify(m); }},
       {"raise", "recovering the model from the graph", [&](ModuleOp m) { return raisePhase(m); }},
+      {"calibrate", options.calibration.empty() ? "" : "running the calibration texts through the model",
+       [&](ModuleOp m) { return success((phaseStatus = calibratePhase(m)).ok()); }},
       {"quantise", "choosing widths",
        [&](ModuleOp m) {
          return quantise(m, {options.expertBits, options.denseBits, 32, options.lossless});
@@ -232,7 +285,9 @@ absl::Status Compilation::runPhases() {
     if (options.compileTo == "import") {
       break;
     }
-    say(phase.text);
+    if (!phase.text.empty()) {
+      say(phase.text);
+    }
     PassManager manager(&context);
     if (options.printIrAfterAll) {
       manager.enableIRPrinting([](Pass *, Operation *) { return false; }, [](Pass *, Operation *) { return true; },
@@ -243,6 +298,9 @@ absl::Status Compilation::runPhases() {
     }
     manager.addPass(std::make_unique<PhasePass>(phase.name, phase.body));
     if (failed(manager.run(*module))) {
+      if (!phaseStatus.ok()) {
+        return phaseStatus;
+      }
       std::string message = absl::StrCat(options.model, ": the phase \"", phase.name, "\" failed; the lines above say where");
       return proofFailed ? absl::InternalError(message) : absl::UnimplementedError(message);
     }
@@ -262,9 +320,7 @@ absl::Status Compilation::writeOutput() {
   AssembleOptions assembly;
   if (!tokenizerPath.empty()) {
     say(absl::StrCat("compiling ", tokenizerPath));
-    auto model = (*module)->getAttrOfType<DictionaryAttr>("emoe.model");
-    absl::StatusOr<std::vector<uint8_t>> tables =
-        compileTokenizer(tokenizerPath, {facts.firstToken, model.getAs<IntegerAttr>("vocab").getInt()});
+    absl::StatusOr<std::vector<uint8_t>> tables = tokenizerTables();
     if (!tables.ok()) {
       return tables.status();
     }
@@ -314,6 +370,10 @@ absl::Status Compilation::run() {
   }
   facts = *read;
   tokenizerPath = options.tokenizer.empty() ? files.tokenizer : options.tokenizer;
+  if (tokenizerPath.empty() && !options.calibration.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, ": calibration needs the model's tokenizer, and there "
+                                                   "is no tokenizer.json beside the model; give --tokenizer FILE"));
+  }
   if (tokenizerPath.empty() && options.compileTo.empty() && log.note) {
     log.note("note: no tokenizer.json beside the model: the bundle takes token ids only");
   }
@@ -333,7 +393,7 @@ absl::Status Compilation::run() {
 } // namespace
 
 const std::vector<std::string> &phaseNames() {
-  static const std::vector<std::string> names = {"import",   "simplify",          "raise",
+  static const std::vector<std::string> names = {"import",   "simplify",          "raise",   "calibrate",
                                                  "quantise", "partition-experts", "schedule"};
   return names;
 }

@@ -24,6 +24,10 @@ struct CompileOptions {
   VerifyRaise verifyRaise = VerifyRaise::Claims;
   bool printIrAfterAll = false, printPassTiming = false;  // to stderr
   std::string saveTemps;             // folder for IR and kernel sources; empty: none
+  std::vector<std::string> calibration;  // texts to run through the model
+  uint64_t calibrationTokens = 65536;    // of them, at most
+  uint64_t calibrationMemory = 1u << 30; // bytes that calibration may take beside the resident weights
+  std::string saveTraces;            // a file for the routing of the texts; empty: none
   std::string compileTo;             // stop after this phase and print its IR to stdout; empty: the whole way
 };
 

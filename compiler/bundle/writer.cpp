@@ -50,6 +50,25 @@ absl::Status systemError(absl::string_view what, const std::string &path) {
   return error == ENOSPC || error == EDQUOT ? absl::ResourceExhaustedError(text) : absl::UnavailableError(text);
 }
 
+// Shows what is written to somebody else.
+class PieceSink : public Sink {
+public:
+  using Piece = std::function<void(uint64_t offset, const uint8_t *bytes, size_t size)>;
+  explicit PieceSink(const Piece &piece) : piece(piece) {}
+  absl::Status resize(uint64_t bytes) override {
+    size = bytes;
+    return absl::OkStatus();
+  }
+  absl::Status write(uint64_t offset, const void *bytes, size_t size) override {
+    piece(offset, static_cast<const uint8_t *>(bytes), size);
+    return absl::OkStatus();
+  }
+  uint64_t size = 0;
+
+private:
+  const Piece &piece;
+};
+
 // A temporary file beside `path` that becomes `path` by commit(), or goes away: when this object does, or when a
 // signal ends the process.
 class FileSink : public Sink, public rt::Provider {
@@ -152,7 +171,9 @@ private:
 // come last.
 class Writer {
 public:
-  Writer(BundleContents &contents, Sink &sink) : contents(contents), index(contents.index), sink(sink) {}
+  // `weights`: whether the sink gets the bytes of tensors and records.
+  Writer(BundleContents &contents, Sink &sink, bool weights = true)
+      : contents(contents), index(contents.index), sink(sink), weights(weights) {}
 
   absl::Status run() {
     for (absl::Status (Writer::*part)() : {&Writer::layOut, &Writer::writeResident, &Writer::writeRecords,
@@ -196,6 +217,7 @@ private:
   BundleContents &contents;
   fb::BundleT &index;
   Sink &sink;
+  bool weights;
   std::vector<emoe_section> sections;
   uint64_t end = EMOE_SECTION_ALIGN;  // of the file, as far as it is laid out
   uint64_t done = 0;
@@ -274,8 +296,10 @@ absl::Status Writer::writeResident() {
       return status;
     }
     resident.crc = rt::Crc32c(bytes.data(), bytes.size(), resident.crc);
-    if (absl::Status status = sink.write(resident.offset + at, bytes.data(), bytes.size()); !status.ok()) {
-      return status;
+    if (weights) {
+      if (absl::Status status = sink.write(resident.offset + at, bytes.data(), bytes.size()); !status.ok()) {
+        return status;
+      }
     }
     at += bytes.size();
     report(bytes.size());
@@ -284,7 +308,7 @@ absl::Status Writer::writeResident() {
 }
 
 absl::Status Writer::writeRecords() {
-  if (!hasModel()) {
+  if (!hasModel() || !weights) {
     return absl::OkStatus();
   }
   std::vector<uint8_t> bytes;
@@ -401,6 +425,13 @@ absl::Status writeBundle(BundleContents &contents, const std::string &path) {
     status = checkReadable(sink);
   }
   return status.ok() ? sink.commit() : status;
+}
+
+absl::StatusOr<uint64_t>
+layOutBundle(BundleContents &contents, const std::function<void(uint64_t offset, const uint8_t *bytes, size_t size)> &piece) {
+  PieceSink sink(piece);
+  absl::Status status = Writer(contents, sink, /*weights=*/false).run();
+  return status.ok() ? absl::StatusOr<uint64_t>(sink.size) : status;
 }
 
 absl::StatusOr<std::vector<uint8_t>> writeBundleToMemory(BundleContents &contents) {

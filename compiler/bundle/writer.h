@@ -35,6 +35,12 @@ absl::Status writeBundle(BundleContents &contents, const std::string &path);
 // The same bytes in memory, for tests and calibration. A bundle without index.model holds the tokenizer alone.
 absl::StatusOr<std::vector<uint8_t>> writeBundleToMemory(BundleContents &contents);
 
+// Lays `contents` out as writeBundle does and returns the size that the bundle would have. `piece` is told all bytes but
+// zeros, those of the resident section (whose checksum is right) and those of the experts section; chunk checksums are
+// zeros. For a provider that packs weights when they are read.
+absl::StatusOr<uint64_t>
+layOutBundle(BundleContents &contents, const std::function<void(uint64_t offset, const uint8_t *bytes, size_t size)> &piece);
+
 } // namespace emoe
 
 #endif // EMOE_COMPILER_BUNDLE_WRITER_H_

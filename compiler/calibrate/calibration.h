@@ -76,9 +76,9 @@ using Assignment = std::vector<std::vector<uint8_t>>;
 
 // Runs candidates over the held-out windows beside the reference. An evaluation of a small model takes seconds: kernels
 // of all layouts are compiled once, and packed records are kept as far as memory allows.
-class Evaluator {
+class CandidateEvaluator {
 public:
-  virtual ~Evaluator() = default;
+  virtual ~CandidateEvaluator() = default;
 
   // `tokens`: how many held-out tokens at most, taken evenly over the texts; 0: all of them.
   virtual absl::StatusOr<Comparison> evaluate(const Assignment &assignment, uint64_t tokens = 0) = 0;

@@ -1,5 +1,6 @@
 #include "tools/emoec/flags.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "llvm/ADT/StringRef.h"
@@ -68,8 +69,14 @@ absl::Status parseFlags(const Command &command, const std::vector<std::string> &
     } else if (equals != std::string::npos) {
       return absl::InvalidArgumentError(absl::StrCat(name, " takes no value"));
     }
-    if (absl::Status status = flag->set(value); !status.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(name, " ", value, ": ", std::string(status.message())));
+    std::vector<std::string> values{value};
+    while (absl::EndsWith(flag->argument, "...") && i + 1 < arguments.size() && arguments[i + 1].rfind("-", 0) != 0) {
+      values.push_back(arguments[++i]);
+    }
+    for (const std::string &each : values) {
+      if (absl::Status status = flag->set(each); !status.ok()) {
+        return absl::InvalidArgumentError(absl::StrCat(name, " ", each, ": ", std::string(status.message())));
+      }
     }
   }
   return absl::OkStatus();
@@ -85,6 +92,24 @@ std::function<absl::Status(const std::string &)> setString(std::string &out) {
 std::function<absl::Status(const std::string &)> setSwitch(bool &out) {
   return [&out](const std::string &) {
     out = true;
+    return absl::OkStatus();
+  };
+}
+
+std::function<absl::Status(const std::string &)> appendString(std::vector<std::string> &out) {
+  return [&out](const std::string &value) {
+    out.push_back(value);
+    return absl::OkStatus();
+  };
+}
+
+std::function<absl::Status(const std::string &)> setNumber(uint64_t &out, uint64_t least, uint64_t unit) {
+  return [&out, least, unit](const std::string &value) {
+    uint64_t number = 0;
+    if (!absl::SimpleAtoi(value, &number) || number < least || number > UINT64_MAX / unit) {
+      return absl::InvalidArgumentError(absl::StrCat("must be a whole number from ", least, " on"));
+    }
+    out = number * unit;
     return absl::OkStatus();
   };
 }

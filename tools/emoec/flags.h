@@ -2,6 +2,7 @@
 #ifndef EMOE_TOOLS_EMOEC_FLAGS_H_
 #define EMOE_TOOLS_EMOEC_FLAGS_H_
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,7 +13,7 @@ namespace emoe {
 
 struct Flag {
   std::string name;      // "--bits"
-  std::string argument;  // "N"; empty: a switch
+  std::string argument;  // "N"; empty: a switch; "FILE...": one or more, up to the next flag
   std::string help;
   // Takes the argument ("" for a switch); InvalidArgument says what would be right.
   std::function<absl::Status(const std::string &)> set;
@@ -34,6 +35,9 @@ absl::Status parseFlags(const Command &command, const std::vector<std::string> &
 // Setters for common kinds.
 std::function<absl::Status(const std::string &)> setString(std::string &out);
 std::function<absl::Status(const std::string &)> setSwitch(bool &out);
+std::function<absl::Status(const std::string &)> appendString(std::vector<std::string> &out);
+// A whole number from `least` on, times `unit`.
+std::function<absl::Status(const std::string &)> setNumber(uint64_t &out, uint64_t least, uint64_t unit = 1);
 std::function<absl::Status(const std::string &)> setOneOf(unsigned &out, std::vector<unsigned> allowed);
 
 } // namespace emoe

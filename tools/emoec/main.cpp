@@ -1,4 +1,5 @@
 // emoec: the compiler's command line. stdout is the product (IR, tables), stderr the log.
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <unistd.h>
@@ -55,6 +56,7 @@ class Progress {
 public:
   void phase(const std::string &name) {
     finishLine();
+    start = Clock::now();
     std::fprintf(stderr, "emoec: %s\n", name.c_str());
   }
   void note(const std::string &text) {
@@ -67,10 +69,10 @@ public:
       constexpr int kWidth = 40;
       std::string bar(kWidth * percent / 100, '#');
       bar.resize(kWidth, '.');
-      std::fprintf(stderr, "\r  [%s] %3d %%", bar.c_str(), percent);
+      std::fprintf(stderr, "\r  [%s] %3d %%%-12s", bar.c_str(), percent, left(done).c_str());
       open = true;
     } else if (percent / 25 > last / 25) {
-      std::fprintf(stderr, "emoec:   %d %%\n", percent);
+      std::fprintf(stderr, "emoec:   %d %%%s\n", percent, left(done).c_str());
     }
     last = percent;
   }
@@ -83,6 +85,18 @@ public:
   }
 
 private:
+  using Clock = std::chrono::steady_clock;
+
+  // ", 1 min 20 s left", by how fast the phase has been so far; empty while too little is known.
+  std::string left(double done) const {
+    double spent = std::chrono::duration<double>(Clock::now() - start).count();
+    int seconds = done < 0.02 || done >= 1 || spent < 2 ? 0 : static_cast<int>(spent * (1 - done) / done);
+    return seconds == 0   ? ""
+           : seconds < 60 ? absl::StrCat(", ", seconds, " s left")
+                          : absl::StrCat(", ", seconds / 60, " min ", seconds % 60, " s left");
+  }
+
+  Clock::time_point start = Clock::now();
   bool terminal = isatty(STDERR_FILENO), open = false;
   int last = 0;
 };
@@ -95,7 +109,8 @@ int compileCommand(const std::vector<std::string> &arguments) {
       "compile",
       "MODEL.onnx -o OUT.emoe",
       "Compile a mixture-of-experts ONNX model into one bundle for emoe-rt.",
-      {"emoec compile model.onnx -o model.emoe", "emoec compile model.onnx -o model.emoe --bits 8 --target host"},
+      {"emoec compile model.onnx -o model.emoe", "emoec compile model.onnx -o model.emoe --bits 8 --target host",
+       "emoec compile model.onnx -o model.emoe --calibration prose.txt code.txt"},
       {{"-o", "FILE", "the bundle to write", setString(options.output)},
        {"--bits", "N", "width of the experts: 32, 16, 8 or 4 (default 4)", setOneOf(options.expertBits, {32, 16, 8, 4})},
        {"--dense-bits", "N", "width of all other matrices: 32, 16, 8 or 4 (default 8)",
@@ -107,6 +122,12 @@ int compileCommand(const std::vector<std::string> &arguments) {
        {"--tokenizer", "FILE", "tokenizer.json (default: beside the model or one folder up)",
         setString(options.tokenizer)},
        {"--config", "FILE", "config.json or genai_config.json (default: likewise)", setString(options.config)},
+       {"--calibration", "FILE...", "texts of the kinds that the model will see: what is decided follows from them",
+        appendString(options.calibration)},
+       {"--calibration-tokens", "N", "at most so many tokens of the texts, a quarter of them held out (default 65536)",
+        setNumber(options.calibrationTokens, 1)},
+       {"--calibration-memory", "MIB", "what calibration may take beside the resident weights (default 1024)",
+        setNumber(options.calibrationMemory, 1, 1 << 20)},
        {"--verify-raise", "MODE", "off, claims (prove each raised part; default) or full (the whole model too)",
         setString(verify)},
        {"--compile-to", "PHASE", "stop after a phase and print its IR: import, simplify, raise, quantise, ...",
@@ -126,7 +147,10 @@ int compileCommand(const std::vector<std::string> &arguments) {
     return kOk;
   }
   if (positional.size() != 1) {
-    return usageError(command, positional.empty() ? "no model given" : "more than one model given");
+    return usageError(command, !positional.empty() ? "more than one model given"
+                               : options.calibration.empty()
+                                   ? "no model given"
+                                   : "no model given: it comes before --calibration FILE..., or behind another flag");
   }
   if (options.output.empty() && options.compileTo.empty()) {
     return usageError(command, "no output given: -o OUT.emoe");
