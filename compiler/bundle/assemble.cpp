@@ -271,9 +271,9 @@ absl::StatusOr<BundleContents> Assembler::run() {
     std::memset(out + values.size() * sizeof(float), 0, -(values.size() * sizeof(float)) % 64);
     return absl::OkStatus();
   };
-  contents.record = [experts = experts, variants = variants, &store = store](size_t layer, size_t expert,
-                                                                             uint8_t *out) {
-    return packRecord(experts[layer][expert], variants[layer][expert], store, out);
+  contents.record = [experts = experts, variants = variants, &store = store,
+                     rounder = options.rounder](size_t layer, size_t expert, uint8_t *out) {
+    return packRecord(experts[layer][expert], variants[layer][expert], store, out, rounder);
   };
   return std::move(contents);
 }

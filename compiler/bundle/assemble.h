@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "compiler/bundle/writer.h"
 #include "compiler/codegen/image.h"
+#include "compiler/codegen/round.h"
 #include "compiler/facts.h"
 #include "frontends/weights.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -19,6 +20,7 @@ struct AssembleOptions {
   std::vector<const Target *> targets;  // one kernel image each
   ImageOptions image;
   std::vector<uint8_t> tokenizer;       // compiled tables; empty: none
+  Rounder *rounder = nullptr;           // of expert weights with scales; null: to nearest. Outlives the contents
   std::string source, sourceHash, options;  // provenance
   uint32_t defaultContext = 4096;       // --ctx when the user gives none, at most facts.context
   uint32_t defaultChunk = 32;           // --prefill-chunk when the user gives none

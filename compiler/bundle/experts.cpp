@@ -13,35 +13,61 @@ using namespace mlir;
 namespace emoe {
 namespace {
 
-// One matrix, panel by panel: reads rows, packs them, moves on.
+// One matrix, panel by panel: reads rows, packs them, moves on. With a rounder the codes of the whole matrix are chosen
+// first.
 class PanelPacker {
 public:
   PanelPacker(WeightOp weight, LayoutAttr layout, const WeightStore &store)
-      : weight(weight), store(store), layout(layout), rows(weight.getShape()[0]),
-        columns(weight.getShape()[1]), values(EMOE_PANEL_ROWS * columns) {}
+      : weight(weight), store(store), layout(layout), rows(weight.getShape()[0]), columns(weight.getShape()[1]) {}
 
   int64_t panels() const { return (rows + EMOE_PANEL_ROWS - 1) / EMOE_PANEL_ROWS; }
   uint64_t bytes() const { return panelBytes(layout, columns); }
 
+  absl::Status round(Rounder &rounder) {
+    values.resize(rows * columns);
+    codes.resize(rows * columns);
+    scales.resize(rows * scalesPerRow(layout, columns));
+    absl::Status status = store.read(weight.getSource(), columns, 0, rows, values.data());
+    if (status.ok()) {
+      auto record = cast<RecordAttr>(*weight.getPlacement());
+      status = rounder.round({record.getLayer(), record.getExpert(), record.getPart()}, layout, values.data(), rows, columns,
+                             codes.data(), scales.data());
+    }
+    values = {};
+    return inWeight(status, 0);
+  }
+
   absl::Status pack(int64_t panel, uint8_t *out) {
     int64_t first = panel * EMOE_PANEL_ROWS;
     int64_t count = std::min<int64_t>(EMOE_PANEL_ROWS, rows - first);
+    if (!codes.empty()) {
+      return inWeight(packCodes(layout, &codes[first * columns], &scales[first * scalesPerRow(layout, columns)], count,
+                                columns, out),
+                      first);
+    }
+    values.resize(EMOE_PANEL_ROWS * columns);
     absl::Status status = store.read(weight.getSource(), columns, first, count, values.data());
     if (status.ok()) {
       status = packPanel(layout, values.data(), count, columns, out);
     }
-    return status.ok() ? status
-                       : absl::Status(status.code(), absl::StrCat("weight ", weight.getSymName().str(), ", rows from ",
-                                                                  first, ": ", status.message()));
+    return inWeight(status, first);
   }
   void release() { store.release(weight.getSource(), rows, columns); }
 
 private:
+  absl::Status inWeight(const absl::Status &status, int64_t first) {
+    return status.ok() ? status
+                       : absl::Status(status.code(), absl::StrCat("weight ", weight.getSymName().str(), ", rows from ",
+                                                                  first, ": ", status.message()));
+  }
+
   WeightOp weight;
   const WeightStore &store;
   LayoutAttr layout;
   int64_t rows, columns;
-  std::vector<float> values;
+  std::vector<float> values;   // of a panel
+  std::vector<uint8_t> codes;  // of the matrix, and their scales; empty without a rounder
+  std::vector<float> scales;
 };
 
 } // namespace
@@ -93,13 +119,21 @@ absl::Status packTensor(WeightOp weight, const WeightStore &store, uint8_t *out,
   return absl::OkStatus();
 }
 
-absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const WeightStore &store, uint8_t *out) {
+absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const WeightStore &store, uint8_t *out,
+                        Rounder *rounder) {
   std::memset(out, 0, variant.getBytes());
   uint8_t *at = out;
-  PanelPacker up(expert.up, variant.getLayout(), store);
+  PanelPacker up(expert.up, variant.getLayout(), store), down(expert.down, variant.getLayout(), store);
   std::optional<PanelPacker> gate;
   if (expert.gate) {
     gate.emplace(expert.gate, variant.getLayout(), store);
+  }
+  if (rounder && variant.getLayout().hasScales()) {
+    for (PanelPacker *packer : {gate ? &*gate : nullptr, &up, &down}) {
+      if (absl::Status status = packer ? packer->round(*rounder) : absl::OkStatus(); !status.ok()) {
+        return status;
+      }
+    }
   }
   for (int64_t panel = 0; panel < up.panels(); ++panel) {
     for (PanelPacker *packer : {gate ? &*gate : nullptr, &up}) {
@@ -112,7 +146,6 @@ absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const 
       at += packer->bytes();
     }
   }
-  PanelPacker down(expert.down, variant.getLayout(), store);
   at = out + variant.getDownOffset();
   for (int64_t panel = 0; panel < down.panels(); ++panel, at += down.bytes()) {
     if (absl::Status status = down.pack(panel, at); !status.ok()) {

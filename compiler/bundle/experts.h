@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "compiler/codegen/round.h"
 #include "frontends/weights.h"
 #include "mlir/IR/BuiltinOps.h"
 
@@ -22,8 +23,10 @@ absl::StatusOr<std::vector<std::vector<ExpertWeights>>> findExperts(mlir::Module
 // Fills `out` (`bytes`: packedBytes of its layout) with a resident weight.
 absl::Status packTensor(WeightOp weight, const WeightStore &store, uint8_t *out, uint64_t bytes);
 
-// Fills `out` (variant.bytes) with an expert's record in the variant's layout, whatever layout its weights have.
-absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const WeightStore &store, uint8_t *out);
+// Fills `out` (variant.bytes) with an expert's record in the variant's layout, whatever layout its weights have. Where that
+// has scales, `rounder` chooses codes and scales; null: to nearest.
+absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const WeightStore &store, uint8_t *out,
+                        Rounder *rounder = nullptr);
 
 } // namespace emoe
 

@@ -1,111 +1,121 @@
-// Packing of weights into panels, and the choice of their scales.
+// Sizes and bytes of packed weights.
 #include "compiler/codegen/pack.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "compiler/codegen/half.h"
+#include "compiler/codegen/round.h"
 #include "schema/kernel_abi.h"
 
 namespace emoe {
 namespace {
 
 constexpr int64_t kRows = EMOE_PANEL_ROWS, kGroup = EMOE_GROUP;
-constexpr int64_t kBlockColumns = 64;                                     // two groups and their scales
-constexpr int64_t kScaleBytes = kBlockColumns / kGroup * kRows * sizeof(uint16_t);
+constexpr int64_t kPaddedColumns = 64;                             // widths of packed rows are multiples of it
+constexpr int64_t kScaleBytes = kRows * sizeof(uint16_t);          // of a group
+constexpr int64_t kUnitBytes = 4 * kRows;                          // four bytes for each row
+constexpr int64_t kTernaryUnit = 5, kPowers[] = {1, 3, 9, 27, 81}; // dwords of a unit; of their digits
 
-uint64_t roundUp(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-int64_t groupBytes(unsigned bits) { return kGroup * kRows * bits / 8; }
-int64_t blockBytes(unsigned bits) { return kScaleBytes + kBlockColumns / kGroup * groupBytes(bits); }
+int64_t roundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 absl::Status unfit(const char *what, float value, int64_t row, int64_t column) {
-  return absl::OutOfRangeError(
-      absl::StrCat("weight value ", value, " at row ", row, ", column ", column, " of the panel ", what));
+  return absl::OutOfRangeError(absl::StrCat("weight value ", value, " at row ", row, ", column ", column, " ", what));
 }
 
-// To nearest, ties to even, for |x| < 2^22. Compilers vectorise it on every target.
-inline float roundEven(float x) {
-  constexpr float kShift = 0x1.8p23f;
-  return (x + kShift) - kShift;
+bool isTernary(LayoutAttr layout) { return layout.getCodebook() == Codebook::Ternary; }
+
+// What is added to codes where they are stored: 8 bits store q + 128 of q in -127 .. 127.
+int storedOffset(LayoutAttr layout) { return layout.getBits() == 8 ? 1 : 0; }
+
+// The code of missing columns: value 0, or the lowest where there is no 0.
+int paddingCode(LayoutAttr layout) {
+  return layout.getCodebook() == Codebook::Centred ? 0 : static_cast<int>(-gridOf(layout).first);
 }
 
-struct Range {
-  float low, high;
-};
+// Codes of one group: [rows of the panel, `columns` stored columns].
+using GroupCodes = std::vector<uint8_t>;
 
-// q[i] = x[i] / scale, rounded and clamped to the range; returns the sum of squared errors. Eight partial sums let the
-// compiler vectorise it in a fixed order.
-float quantiseGroup(const float *x, float scale, Range range, float *q) {
-  const float inverse = scale == 0 ? 0 : 1 / scale;
-  float sums[8] = {};
-  for (int64_t i = 0; i < kGroup; i += 8) {
-    for (int64_t j = 0; j < 8; ++j) {
-      // Clamped first: the quotient may be huge where the scale is subnormal.
-      float value = roundEven(std::min(std::max(x[i + j] * inverse, range.low), range.high));
-      float error = x[i + j] - value * scale;
-      q[i + j] = value;
-      sums[j] += error * error;
+void encodeTernary(const GroupCodes &codes, int64_t columns, uint8_t *payload) {
+  const TernaryPayload parts = ternaryPayload(columns);
+  for (int64_t row = 0; row < kRows; ++row) {
+    const uint8_t *from = &codes[row * columns];
+    for (int64_t byte = 0; byte < 4 * parts.units; ++byte) {
+      const int64_t unit = byte / 4, i = byte % 4;
+      int value = 0;
+      for (int64_t digit = 0; digit < kTernaryUnit; ++digit) {
+        value = 3 * value + from[4 * (kTernaryUnit * unit + digit) + i];
+      }
+      // The least byte whose fraction of 256 begins with these digits.
+      payload[unit * kUnitBytes + row * 4 + i] = static_cast<uint8_t>((value * 256 + 242) / 243);
+    }
+    for (int64_t piece = 0; piece < parts.pieces; ++piece) {
+      const uint8_t *four = from + 4 * (kTernaryUnit * parts.units + piece);
+      payload[parts.units * kUnitBytes + piece * kRows + row] =
+          static_cast<uint8_t>(four[0] | four[1] << 2 | four[2] << 4 | four[3] << 6);
     }
   }
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-// Errors are compared in units of the largest magnitude, so that neither large nor tiny weights leave float's range.
-struct GroupScale {
-  uint16_t scale = 0;
-  float q[kGroup] = {};
-};
-
-// Four bits: the value of largest magnitude goes to about -8, by a scale of its opposite sign, so that all 16 codes
-// are of use; divisors around 8 and 7 trade its error against the others'. The best of them is refined once by the
-// least-squares scale of its codes.
-GroupScale chooseScale4(const float *x, float extreme) {
-  constexpr Range kRange{-8, 7};
-  constexpr float kDivisors[] = {-8, -8.5f, -8.25f, -7.75f, -7.5f, -7.25f, -7, -6.75f, -6.5f};
-  // A power of two near 1 / |extreme|: products with it are exact.
-  const float unit = std::ldexp(1.0f, std::clamp(-std::ilogb(extreme), -100, 100));
-  float scaled[kGroup];
-  for (int64_t i = 0; i < kGroup; ++i) {
-    scaled[i] = x[i] * unit;
+uint8_t decodeTernary(const uint8_t *payload, int64_t columns, int64_t row, int64_t column) {
+  const TernaryPayload parts = ternaryPayload(columns);
+  const int64_t dword = column / 4, i = column % 4, unit = dword / kTernaryUnit;
+  if (unit >= parts.units) {
+    const int64_t piece = dword - kTernaryUnit * parts.units;
+    return payload[parts.units * kUnitBytes + piece * kRows + row] >> (2 * i) & 3;
   }
-  GroupScale best;
-  float bestError = INFINITY;
-  auto consider = [&](float scale) {
-    uint16_t half = floatToHalf(scale);
-    float rounded = halfToFloat(half);
-    if (std::isinf(rounded)) {
-      return;
-    }
-    float q[kGroup];
-    float error = quantiseGroup(scaled, rounded * unit, kRange, q);
-    if (error < bestError) {
-      bestError = error;
-      best.scale = half;
-      std::copy(q, q + kGroup, best.q);
-    }
-  };
-  for (float divisor : kDivisors) {
-    consider(extreme / divisor);
-  }
-  float product = 0, square = 0;
-  for (int64_t i = 0; i < kGroup; ++i) {
-    product += scaled[i] * best.q[i];
-    square += best.q[i] * best.q[i];
-  }
-  if (square > 0) {
-    consider(product / square / unit);
-  }
-  return best;
+  const int fraction = payload[unit * kUnitBytes + row * 4 + i] * kPowers[dword % kTernaryUnit] & 255;
+  return static_cast<uint8_t>(fraction * 3 >> 8);
 }
 
-// Eight bits: the largest magnitude goes to 127.
-GroupScale chooseScale8(const float *x, float extreme) {
-  GroupScale group;
-  group.scale = floatToHalf(std::fabs(extreme) / 127);
-  quantiseGroup(x, halfToFloat(group.scale), {-127, 127}, group.q);
-  return group;
+// Bytes of 32 columns whose payload does not depend on the columns around them.
+int64_t subgroupBytes(unsigned bits) { return kGroup * kRows * bits / 8; }
+
+// Calls visit(byte, shift, mask, code bit) for each piece of the code at `column` (below 32) of `row`.
+template <typename Visitor> void visitCode(unsigned bits, int64_t row, int64_t column, Visitor &&visit) {
+  const int64_t dword = column / 4, in = row * 4 + column % 4;
+  if (bits == 8) {
+    visit(dword * kUnitBytes + in, 0, 255, 0);
+  } else if (bits == 4) {
+    visit(dword / 2 * kUnitBytes + in, dword % 2 * 4, 15, 0);
+  } else {
+    visit(dword / 4 * kUnitBytes + in, dword % 4 * 2, 3, 0);
+    if (bits == 3) {
+      visit(2 * kUnitBytes + in, dword, 1, 2);
+    }
+  }
+}
+
+void encodeGroup(LayoutAttr layout, const GroupCodes &codes, int64_t columns, uint8_t *payload) {
+  std::memset(payload, 0, payloadBytes(layout, columns));
+  if (isTernary(layout)) {
+    encodeTernary(codes, columns, payload);
+    return;
+  }
+  for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t column = 0; column < columns; ++column) {
+      uint8_t *subgroup = payload + column / kGroup * subgroupBytes(layout.getBits());
+      const unsigned code = codes[row * columns + column] + storedOffset(layout);
+      visitCode(layout.getBits(), row, column % kGroup, [&](int64_t byte, int64_t shift, unsigned mask, int64_t bit) {
+        subgroup[byte] = static_cast<uint8_t>(subgroup[byte] | (code >> bit & mask) << shift);
+      });
+    }
+  }
+}
+
+int decodeCode(LayoutAttr layout, const uint8_t *payload, int64_t columns, int64_t row, int64_t column) {
+  if (isTernary(layout)) {
+    return decodeTernary(payload, columns, row, column);
+  }
+  const uint8_t *subgroup = payload + column / kGroup * subgroupBytes(layout.getBits());
+  int code = -storedOffset(layout);
+  visitCode(layout.getBits(), row, column % kGroup, [&](int64_t byte, int64_t shift, unsigned mask, int64_t bit) {
+    code += static_cast<int>((subgroup[byte] >> shift & mask) << bit);
+  });
+  return code;
 }
 
 absl::Status packFloats(LayoutAttr layout, const float *values, int64_t rows, int64_t columns, uint8_t *out) {
@@ -137,75 +147,113 @@ absl::Status packFloats(LayoutAttr layout, const float *values, int64_t rows, in
   return absl::OkStatus();
 }
 
-absl::Status packGroups(unsigned bits, const float *values, int64_t rows, int64_t columns, uint8_t *out) {
-  const int64_t padded = roundUp(columns, kBlockColumns);
-  for (int64_t first = 0; first < padded; first += kGroup) {
-    uint8_t *block = out + first / kBlockColumns * blockBytes(bits);
-    const int64_t half = first % kBlockColumns / kGroup;
-    uint8_t *scales = block + half * kRows * sizeof(uint16_t);
-    uint8_t *payload = block + kScaleBytes + half * groupBytes(bits);
-    const int64_t count = std::clamp<int64_t>(columns - first, 0, kGroup);
-    for (int64_t row = 0; row < kRows; ++row) {
-      float x[kGroup] = {}, extreme = 0;
-      for (int64_t i = 0; row < rows && i < count; ++i) {
-        x[i] = values[row * columns + first + i];
-        if (!std::isfinite(x[i])) {
-          return unfit("is not finite", x[i], row, first + i);
-        }
-        extreme = std::fabs(x[i]) > std::fabs(extreme) ? x[i] : extreme;
-      }
-      GroupScale group;
-      if (extreme != 0) {
-        // The smallest scale that either width may choose must be finite as f16.
-        if (std::isinf(halfToFloat(floatToHalf(std::fabs(extreme) / (bits == 8 ? 127 : 8))))) {
-          return unfit("needs a scale that is too large for f16; choose 16 or 32 bits", extreme, row, first);
-        }
-        group = bits == 8 ? chooseScale8(x, extreme) : chooseScale4(x, extreme);
-      }
-      std::memcpy(scales + row * sizeof(uint16_t), &group.scale, sizeof(uint16_t));
-      if (bits == 8) {
-        for (int64_t i = 0; i < kGroup; ++i) {
-          payload[i / 4 * 64 + row * 4 + i % 4] = static_cast<uint8_t>(static_cast<int>(group.q[i]) + 128);
-        }
-        continue;
-      }
-      for (int64_t unit = 0; unit < 4; ++unit) {
-        for (int64_t i = 0; i < 4; ++i) {
-          int low = static_cast<int>(group.q[unit * 8 + i]) + 8, high = static_cast<int>(group.q[unit * 8 + 4 + i]) + 8;
-          payload[unit * 64 + row * 4 + i] = static_cast<uint8_t>(low | high << 4);
-        }
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
 } // namespace
 
 uint64_t panelBytes(LayoutAttr layout, int64_t columns) {
-  if (layout.getBits() >= 16) {
+  if (!layout.hasScales()) {
     return static_cast<uint64_t>(columns) * kRows * layout.getBits() / 8;
   }
-  return roundUp(columns, kBlockColumns) / kBlockColumns * blockBytes(layout.getBits());
+  const GroupPlace last = groupPlace(layout, columns, storedGroups(layout, columns) - 1);
+  return roundUp(last.payload + payloadBytes(layout, last.columns), 32);
 }
 
 uint64_t packedBytes(LayoutAttr layout, int64_t rows, int64_t columns) {
   if (layout.getPanel() == 1) {
-    return roundUp(static_cast<uint64_t>(rows) * columns * layout.getBits() / 8, 64);
+    return roundUp(rows * columns * layout.getBits() / 8, 64);
   }
-  return roundUp(rows, kRows) / kRows * panelBytes(layout, columns);
+  return roundUp(roundUp(rows, kRows) / kRows * panelBytes(layout, columns), layout.hasScales() ? 64 : 1);
+}
+
+double storedBits(LayoutAttr layout, int64_t columns) {
+  return 8.0 * static_cast<double>(panelBytes(layout, columns)) / static_cast<double>(kRows * columns);
+}
+
+Grid gridOf(LayoutAttr layout) {
+  switch (layout.getCodebook()) {
+  case Codebook::Ternary:
+    return {3, -1};
+  case Codebook::Centred:
+    return {1 << layout.getBits(), 0.5f - static_cast<float>(1 << (layout.getBits() - 1))};
+  default:
+    return layout.getBits() == 8 ? Grid{255, -127} : Grid{16, -8};
+  }
+}
+
+int64_t scalesPerRow(LayoutAttr layout, int64_t columns) { return (columns + layout.getGroup() - 1) / layout.getGroup(); }
+
+float storedScale(float scale) { return halfToFloat(floatToHalf(scale)); }
+
+int64_t storedGroups(LayoutAttr layout, int64_t columns) {
+  return scalesPerRow(layout, roundUp(columns, kPaddedColumns));
+}
+
+TernaryPayload ternaryPayload(int64_t columns) {
+  const int64_t dwords = columns / 4;
+  return {dwords / kTernaryUnit, dwords % kTernaryUnit};
+}
+
+int64_t payloadBytes(LayoutAttr layout, int64_t columns) {
+  if (isTernary(layout)) {
+    const TernaryPayload parts = ternaryPayload(columns);
+    return parts.units * kUnitBytes + parts.pieces * kRows;
+  }
+  return columns / kGroup * subgroupBytes(layout.getBits());
+}
+
+int64_t blockBytes(LayoutAttr layout) { return 2 * (kScaleBytes + payloadBytes(layout, layout.getGroup())); }
+
+GroupPlace groupPlace(LayoutAttr layout, int64_t columns, int64_t group) {
+  const int64_t width = layout.getGroup(), padded = roundUp(columns, kPaddedColumns);
+  const int64_t block = group / 2 * blockBytes(layout), second = group % 2;
+  const bool alone = second == 0 && (group + 1) * width >= padded;
+  const int64_t payload = block + (alone ? 1 : 2) * kScaleBytes + second * payloadBytes(layout, width);
+  return {block + second * kScaleBytes, payload, std::min(width, padded - group * width)};
+}
+
+absl::Status packCodes(LayoutAttr layout, const uint8_t *codes, const float *scales, int64_t rows, int64_t columns,
+                       uint8_t *out) {
+  if (!layout.isPacked()) {
+    return absl::UnimplementedError("weights with scales are packed in groups of 32, 64, 128 or 256 with panel = 16, f16 "
+                                    "scales and zero_point = symmetric only");
+  }
+  const int64_t groups = scalesPerRow(layout, columns), width = layout.getGroup();
+  const int levels = gridOf(layout).levels;
+  std::memset(out, 0, panelBytes(layout, columns));
+  for (int64_t g = 0; g < storedGroups(layout, columns); ++g) {
+    const GroupPlace place = groupPlace(layout, columns, g);
+    GroupCodes group(kRows * place.columns, paddingCode(layout));
+    for (int64_t row = 0; row < rows && g < groups; ++row) {
+      const float scale = scales[row * groups + g];
+      const uint16_t half = floatToHalf(scale);
+      if (!std::isfinite(halfToFloat(half))) {
+        return absl::OutOfRangeError(absl::StrCat("scale ", scale, " at row ", row, ", group ", g, " is not finite as f16"));
+      }
+      std::memcpy(out + place.scales + row * sizeof(half), &half, sizeof(half));
+      for (int64_t c = g * width; c < std::min(columns, (g + 1) * width); ++c) {
+        const int code = codes[row * columns + c];
+        if (code >= levels) {
+          return absl::OutOfRangeError(absl::StrCat("code ", code, " at row ", row, ", column ", c, " is none of the ", levels,
+                                                    " levels of the layout"));
+        }
+        group[row * place.columns + c - g * width] = static_cast<uint8_t>(code);
+      }
+    }
+    encodeGroup(layout, group, place.columns, out + place.payload);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status packPanel(LayoutAttr layout, const float *values, int64_t rows, int64_t columns, uint8_t *out) {
-  if (layout.getBits() >= 16) {
+  if (!layout.hasScales()) {
     return packFloats(layout, values, rows, columns, out);
   }
-  if (layout.getGroup() != kGroup || layout.getPanel() != kRows || layout.getType() != FloatType::F16 ||
-      layout.getZeroPoint() != ZeroPoint::Symmetric || layout.getCodebook() != Codebook::Integer) {
-    return absl::UnimplementedError("integer weights are packed with group = 32, panel = 16, f16 scales, "
-                                    "zero_point = symmetric and codebook = integer only");
+  if (!layout.isPacked()) {
+    return packCodes(layout, nullptr, nullptr, 0, columns, out);
   }
-  return packGroups(layout.getBits(), values, rows, columns, out);
+  std::vector<uint8_t> codes(rows * columns);
+  std::vector<float> scales(rows * scalesPerRow(layout, columns));
+  absl::Status status = roundToNearest(layout, values, rows, columns, nullptr, codes.data(), scales.data());
+  return status.ok() ? packCodes(layout, codes.data(), scales.data(), rows, columns, out) : status;
 }
 
 void unpackPanel(LayoutAttr layout, const uint8_t *panel, int64_t rows, int64_t columns, float *values) {
@@ -213,7 +261,7 @@ void unpackPanel(LayoutAttr layout, const uint8_t *panel, int64_t rows, int64_t 
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t column = 0; column < columns; ++column) {
       float &value = values[row * columns + column];
-      if (bits >= 16) {
+      if (!layout.hasScales()) {
         const uint8_t *at =
             panel + (layout.getPanel() == 1 ? row * columns + column : column * kRows + row) * (bits / 8);
         uint16_t half;
@@ -225,19 +273,12 @@ void unpackPanel(LayoutAttr layout, const uint8_t *panel, int64_t rows, int64_t 
         }
         continue;
       }
-      const uint8_t *block = panel + column / kBlockColumns * blockBytes(bits);
-      const int64_t group = column % kBlockColumns / kGroup, i = column % kGroup;
-      const uint8_t *payload = block + kScaleBytes + group * groupBytes(bits);
+      const int64_t group = column / layout.getGroup();
+      const GroupPlace place = groupPlace(layout, columns, group);
       uint16_t scale;
-      std::memcpy(&scale, block + (group * kRows + row) * sizeof(uint16_t), sizeof(scale));
-      int q;
-      if (bits == 8) {
-        q = payload[i / 4 * 64 + row * 4 + i % 4] - 128;
-      } else {
-        uint8_t byte = payload[i / 8 * 64 + row * 4 + i % 4];
-        q = (i % 8 < 4 ? byte & 15 : byte >> 4) - 8;
-      }
-      value = static_cast<float>(q) * halfToFloat(scale);
+      std::memcpy(&scale, panel + place.scales + row * sizeof(scale), sizeof(scale));
+      const int code = decodeCode(layout, panel + place.payload, place.columns, row, column - group * layout.getGroup());
+      value = (static_cast<float>(code) + gridOf(layout).first) * halfToFloat(scale);
     }
   }
 }

@@ -18,7 +18,7 @@ def Emoe_ZeroPoint : Emoe_Enum<"ZeroPoint", [
     I32EnumAttrCase<"Symmetric", 0, "symmetric">, I32EnumAttrCase<"PerGroup", 1, "per_group">]>;
 def Emoe_Codebook : Emoe_Enum<"Codebook", [
     I32EnumAttrCase<"Integer", 0, "integer">, I32EnumAttrCase<"Ternary", 1, "ternary">,
-    I32EnumAttrCase<"Mxfp4", 2, "mxfp4">]>;
+    I32EnumAttrCase<"Mxfp4", 2, "mxfp4">, I32EnumAttrCase<"Centred", 3, "centred">]>;
 def Emoe_NormKind : Emoe_Enum<"NormKind", [
     I32EnumAttrCase<"Rms", 0, "rms">, I32EnumAttrCase<"Layer", 1, "layer">]>;
 def Emoe_Activation : Emoe_Enum<"Activation", [
@@ -57,8 +57,10 @@ def Emoe_SourceAttr : Emoe_Attr<"Source", "source"> {
 def Emoe_LayoutAttr : Emoe_Attr<"Layout", "layout"> {
   let summary = "How packed weights lie in the bundle (schema/FORMAT.md, weight layouts)";
   let description = [{
-    `bits` 32 or 16: values as `type` (f32; f16 or bf16). 8, 4: integers with a scale of `type` per `group` columns
-    of a row. `panel`: rows interleaved into the lanes of a panel; 1 keeps plain row-major order (norm weights).
+    `bits` 32 or 16: values as `type` (f32; f16 or bf16). Fewer: codes with a scale of `type` per `group` columns of a
+    row. `codebook` says what codes stand for: integer (8, 4 bits) includes 0; centred (3, 2 bits) is symmetrical around
+    0 and has no 0; ternary (2 bits, stored as 5 codes a byte) is -1, 0, 1. `panel`: rows interleaved into the lanes of a
+    panel; 1 keeps plain row-major order (norm weights).
 
     Example: `#emoe.layout<bits = 4, type = f16, group = 32, zero_point = symmetric, codebook = integer, panel = 16>`
   }];
@@ -67,6 +69,12 @@ def Emoe_LayoutAttr : Emoe_Attr<"Layout", "layout"> {
                         "unsigned":$panel);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    // Codes and scales, not floats.
+    bool hasScales() const { return getBits() < 16; }
+    // A layout with scales that the bundle format has (schema/FORMAT.md) and that kernels read.
+    bool isPacked() const;
+  }];
 }
 
 #endif  // EMOE_ATTRS_TD

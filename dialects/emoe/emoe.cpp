@@ -76,9 +76,14 @@ LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError, S
 }
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, unsigned bits, FloatType,
-                                 unsigned group, ZeroPoint, Codebook, unsigned panel) {
-  if (bits != 32 && bits != 16 && bits != 8 && bits != 4) {
-    return emitError() << "bits (" << bits << ") must be 32, 16, 8 or 4";
+                                 unsigned group, ZeroPoint, Codebook codebook, unsigned panel) {
+  if (bits != 32 && bits != 16 && bits != 8 && bits != 4 && bits != 3 && bits != 2) {
+    return emitError() << "bits (" << bits << ") must be 32, 16, 8, 4, 3 or 2";
+  }
+  const bool centred = codebook == Codebook::Centred, ternary = codebook == Codebook::Ternary;
+  if ((bits <= 3) != (centred || ternary) || (ternary && bits != 2)) {
+    return emitError() << "codebook " << stringifyCodebook(codebook) << " does not go with " << bits
+                       << " bits: 3 and 2 bits are centred, 2 bits may be ternary, more bits are neither";
   }
   if (bits >= 16 && group != 0) {
     return emitError() << "group (" << group << ") must be 0 for " << bits << "-bit weights: they have no scales";
@@ -90,6 +95,13 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, u
     return emitError() << "panel (" << panel << ") must be 1 or 16";
   }
   return success();
+}
+
+bool LayoutAttr::isPacked() const {
+  const unsigned group = getGroup();
+  return hasScales() && getType() == FloatType::F16 && getZeroPoint() == ZeroPoint::Symmetric &&
+         getCodebook() != Codebook::Mxfp4 && getPanel() == 16 &&
+         (group == 32 || group == 64 || group == 128 || group == 256);
 }
 
 LogicalResult WeightOp::verify() {
@@ -274,12 +286,10 @@ LogicalResult TileProductOp::verify() {
   if (layout.getPanel() != 16) {
     return emitOpError("weights must be in panels of 16 rows, not ") << layout.getPanel();
   }
-  if (layout.getBits() < 16 && (layout.getGroup() != 32 || layout.getType() != FloatType::F16 ||
-                                layout.getZeroPoint() != ZeroPoint::Symmetric ||
-                                layout.getCodebook() != Codebook::Integer)) {
+  if (layout.hasScales() && (!layout.isPacked() || layout.getGroup() != 32 || layout.getBits() < 4)) {
     return emitOpError("integer weights must be symmetric, in groups of 32 with f16 scales, not ") << layout;
   }
-  if (getQ8() && layout.getBits() >= 16) {
+  if (getQ8() && !layout.hasScales()) {
     return emitOpError("q8 rows need integer weights, not ") << layout.getBits() << " bits";
   }
   return success();

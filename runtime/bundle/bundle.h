@@ -34,6 +34,7 @@ class Provider {
 };
 
 enum class FloatType : uint8_t { kF32 = 0, kF16 = 1, kBf16 = 2 };
+enum : uint8_t { kTernary = 1, kCentred = 3 };  // Layout::codebook; 0: integers
 enum class Activations : uint8_t { kF32 = 0, kQ8 = 1 };
 enum class OperandKind : uint8_t { kNone = 0, kTokenIds = 1, kBuffer = 2, kTensor = 3, kKvKeys = 4, kKvValues = 5 };
 enum class StepKind : uint8_t { kKernel = 0, kExperts = 1 };

@@ -409,14 +409,28 @@ Status Checker::CheckLogits() {
 
 }  // namespace
 
+// Codes and scales of a form that FORMAT.md lists.
+static bool IsPacked(const Layout &layout) {
+  const uint16_t group = layout.group;
+  const bool integer = layout.codebook == 0 && (layout.bits == 8 || layout.bits == 4);
+  const bool ternary = layout.codebook == kTernary && layout.bits == 2;
+  const bool centred = layout.codebook == kCentred && (layout.bits == 3 || layout.bits == 2);
+  return (integer || ternary || centred) && layout.float_type == static_cast<uint8_t>(FloatType::kF16) &&
+         (group == 32 || group == 64 || group == 128 || group == 256);
+}
+
+// Bytes of the codes of a group with so many stored columns, in a panel.
+static uint64_t PayloadBytes(const Layout &layout, uint64_t columns) {
+  constexpr uint64_t kUnit = 4 * EMOE_PANEL_ROWS;
+  const uint64_t dwords = columns / 4;
+  return layout.codebook == kTernary ? dwords / 5 * kUnit + dwords % 5 * EMOE_PANEL_ROWS : dwords * kUnit * layout.bits / 8;
+}
+
 bool PackedBytes(const Layout &layout, uint64_t rows, uint64_t columns, uint64_t *bytes) {
   const bool is_float = layout.bits == 32 || layout.bits == 16;
   const bool f32 = layout.float_type == static_cast<uint8_t>(FloatType::kF32);
-  if (layout.zero_point != 0 || layout.codebook != 0) return false;
-  if (layout.float_type > static_cast<uint8_t>(FloatType::kBf16)) return false;
-  if (is_float ? (layout.group != 0 || f32 != (layout.bits == 32))
-               : (layout.group != EMOE_GROUP || (layout.bits != 8 && layout.bits != 4) ||
-                  layout.float_type != static_cast<uint8_t>(FloatType::kF16))) {
+  if (layout.zero_point != 0 || layout.float_type > static_cast<uint8_t>(FloatType::kBf16)) return false;
+  if (is_float ? (layout.codebook != 0 || layout.group != 0 || f32 != (layout.bits == 32)) : !IsPacked(layout)) {
     return false;
   }
   if (layout.panel == 1) {
@@ -424,16 +438,19 @@ bool PackedBytes(const Layout &layout, uint64_t rows, uint64_t columns, uint64_t
            CheckedRoundUp(*bytes, 64, bytes);
   }
   if (layout.panel != EMOE_PANEL_ROWS) return false;
-  uint64_t panels = 0, unit = EMOE_PANEL_ROWS * layout.bits / 8, units = columns;
+  uint64_t panels = 0, panel = 0;
   if (!CheckedRoundUp(rows, EMOE_PANEL_ROWS, &panels)) return false;
   panels /= EMOE_PANEL_ROWS;
-  if (!is_float) {
-    constexpr uint64_t kBlockColumns = 64, kScaleBytes = 2 * EMOE_PANEL_ROWS * 2;  // two groups of f16 scales
-    if (!CheckedRoundUp(columns, kBlockColumns, &units)) return false;
-    units /= kBlockColumns;
-    unit = kScaleBytes + kBlockColumns * EMOE_PANEL_ROWS * layout.bits / 8;
+  if (is_float) {
+    return CheckedMul(columns, uint64_t{EMOE_PANEL_ROWS} * layout.bits / 8, &panel) && CheckedMul(panels, panel, bytes);
   }
-  return CheckedMul(panels, unit, bytes) && CheckedMul(*bytes, units, bytes);
+  constexpr uint64_t kScaleBytes = 2 * EMOE_PANEL_ROWS;
+  uint64_t padded = 0;
+  if (!CheckedRoundUp(columns, 64, &padded)) return false;
+  const uint64_t rest = padded % layout.group;
+  if (!CheckedMul(padded / layout.group, kScaleBytes + PayloadBytes(layout, layout.group), &panel)) return false;
+  if (rest != 0 && !CheckedAdd(panel, kScaleBytes + PayloadBytes(layout, rest), &panel)) return false;
+  return CheckedRoundUp(panel, 32, &panel) && CheckedMul(panels, panel, bytes) && CheckedRoundUp(*bytes, 64, bytes);
 }
 
 bool IsPlainText(const Text &text) {

@@ -103,31 +103,66 @@ def _floats(data: bytes, float_type: int) -> np.ndarray:
     return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
 
 
+TERNARY, CENTRED = 1, 3
+POWERS = np.array([1, 3, 9, 27, 81])
+
+
+def payload_bytes(layout: Layout, columns: int) -> int:
+    dwords = columns // 4
+    return dwords // 5 * 64 + dwords % 5 * 16 if layout.codebook == TERNARY else columns // 32 * 64 * layout.bits
+
+
+def group_widths(layout: Layout, columns: int):
+    """Stored columns of each group of a row."""
+    padded = -(-columns // 64) * 64
+    return [min(layout.group, padded - first) for first in range(0, padded, layout.group)]
+
+
 def panel_bytes(layout: Layout, columns: int) -> int:
     if layout.bits >= 16:
         return columns * 16 * layout.bits // 8
-    blocks = -(-columns // 64)
-    return blocks * (64 + 1024 * layout.bits // 8)
+    size = sum(32 + payload_bytes(layout, width) for width in group_widths(layout, columns))
+    return -(-size // 32) * 32
+
+
+def group_values(data: bytes, layout: Layout, columns: int) -> np.ndarray:
+    """A group's payload -> [16, columns], in units of the scale."""
+    raw = np.frombuffer(data, np.uint8).astype(np.int32)
+    if layout.codebook == TERNARY:
+        units, pieces = divmod(columns // 4, 5)
+        fractions = raw[:64 * units].reshape(units, 1, 16, 4) * POWERS.reshape(1, 5, 1, 1) & 255
+        dwords = (fractions * 3 >> 8).reshape(5 * units, 16, 4)
+        rest = raw[64 * units:].reshape(pieces, 16, 1) >> np.array([0, 2, 4, 6]) & 3
+        return np.concatenate([dwords, rest]).transpose(1, 0, 2).reshape(16, columns) - 1.0
+    units = raw.reshape(columns // 32, layout.bits, 16, 4)  # [32 columns, unit, lane, i]
+    if layout.bits == 8:
+        dwords, zero = units, 128
+    elif layout.bits == 4:
+        dwords, zero = np.stack([units & 15, units >> 4], axis=2).reshape(-1, 8, 16, 4), 8
+    else:
+        shifts = np.array([0, 2, 4, 6]).reshape(4, 1, 1)
+        dwords, zero = (units[:, :2, None] >> shifts & 3).reshape(-1, 8, 16, 4), 1.5
+        if layout.bits == 3:
+            dwords, zero = dwords + 4 * (units[:, 2:3] >> np.arange(8).reshape(8, 1, 1) & 1), 3.5
+    return dwords.transpose(2, 0, 1, 3).reshape(16, columns) - zero
 
 
 def unpack_panel(data: bytes, layout: Layout, columns: int) -> np.ndarray:
     """The float32 values [16, columns] that a panel stands for."""
     if layout.bits >= 16:
         return _floats(data, layout.float_type).reshape(columns, 16).T
-    assert layout.group == 32 and layout.zero_point == 0 and layout.codebook == 0
-    blocks = -(-columns // 64)
-    raw = np.frombuffer(data, np.uint8).reshape(blocks, -1)
-    scales = raw[:, :64].copy().view("<f2").astype(np.float32).reshape(blocks, 2, 16)
-    payload = raw[:, 64:].reshape(blocks, 2, -1)
-    if layout.bits == 8:
-        units = payload.reshape(blocks, 2, 8, 16, 4).astype(np.int32) - 128  # [block, group, unit, lane, i]
-        q = units.transpose(3, 0, 1, 2, 4)  # column = 4 unit + i
-    else:
-        units = payload.reshape(blocks, 2, 4, 16, 4).astype(np.int32)
-        low, high = (units & 15) - 8, (units >> 4) - 8
-        q = np.stack([low, high], axis=3).transpose(4, 0, 1, 2, 3, 5)  # column = 8 unit + 4 half + i
-    q = q.reshape(16, blocks, 2, 32).astype(np.float32)
-    return (q * scales.transpose(2, 0, 1)[..., None]).reshape(16, blocks * 64)[:, :columns]
+    assert layout.zero_point == 0 and layout.float_type == 1 and layout.group in (32, 64, 128, 256)
+    assert (layout.bits, layout.codebook) in ((8, 0), (4, 0), (3, CENTRED), (2, CENTRED), (2, TERNARY))
+    widths, at, groups = group_widths(layout, columns), 0, []
+    for first in range(0, len(widths), 2):
+        pair = widths[first:first + 2]
+        scales = np.frombuffer(data[at:at + 32 * len(pair)], "<f2").astype(np.float32).reshape(len(pair), 16, 1)
+        at += 32 * len(pair)
+        for scale, width in zip(scales, pair):
+            size = payload_bytes(layout, width)
+            groups.append(group_values(data[at:at + size], layout, width).astype(np.float32) * scale)
+            at += size
+    return np.concatenate(groups, axis=1)[:, :columns]
 
 
 def unpack_matrix(data: bytes, layout: Layout, rows: int, columns: int, stride: int = 1) -> np.ndarray:

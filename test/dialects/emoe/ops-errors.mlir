@@ -2,8 +2,23 @@
 
 // One case for each constraint that a verifier checks.
 
-// expected-error @+1 {{bits (3) must be 32, 16, 8 or 4}}
+// expected-error @+1 {{bits (5) must be 32, 16, 8, 4, 3 or 2}}
+emoe.records 0 [#emoe.layout<bits = 5, type = f16, group = 32, zero_point = symmetric, codebook = integer, panel = 16>] [0]
+
+// -----
+
+// expected-error @+1 {{codebook integer does not go with 3 bits}}
 emoe.records 0 [#emoe.layout<bits = 3, type = f16, group = 32, zero_point = symmetric, codebook = integer, panel = 16>] [0]
+
+// -----
+
+// expected-error @+1 {{codebook ternary does not go with 3 bits}}
+emoe.records 0 [#emoe.layout<bits = 3, type = f16, group = 32, zero_point = symmetric, codebook = ternary, panel = 16>] [0]
+
+// -----
+
+// expected-error @+1 {{codebook centred does not go with 4 bits}}
+emoe.records 0 [#emoe.layout<bits = 4, type = f16, group = 32, zero_point = symmetric, codebook = centred, panel = 16>] [0]
 
 // -----
 
