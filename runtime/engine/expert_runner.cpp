@@ -1,29 +1,33 @@
 #include "runtime/engine/expert_runner.h"
 
-#include "runtime/bundle/crc32c.h"
-
 namespace emoe::rt {
 
-Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, uint32_t chunk, uint32_t slot_count,
-                          uint64_t slot_bytes, char *slots, CachePolicy policy, Reader *reader, ThreadPool *pool,
-                          Arena *arena) {
+Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, const ExpertOptions &options,
+                          Predictor *predictor, Reader *reader, ThreadPool *pool, Arena *arena) {
   bundle_ = &bundle;
   kernels_ = kernels;
+  predictor_ = predictor;
   reader_ = reader;
   pool_ = pool;
-  slots_ = slots;
-  slot_bytes_ = slot_bytes;
-  uint32_t keys = 0, most_experts = 0;
-  uint64_t most_pairs = 0;
-  key_base_ = arena->TakeArray<uint32_t>(bundle.moe_layers.size);
+  clock_ = options.clock;
+  slots_ = options.slots;
+  slot_bytes_ = options.slot_bytes;
+  loading_ = options.loading;
+  watch_ = options.watch;
+  watch_user_ = options.watch_user;
+  for (uint32_t i = 0; i < kReadDepth; ++i) free_[i] = i;
+  uint32_t keys = 0, most_experts = 0, layers = static_cast<uint32_t>(bundle.moe_layers.size);
+  uint64_t most_pairs = 0, token_bytes = 0;
+  key_base_ = arena->TakeArray<uint32_t>(layers);
   if (key_base_ == nullptr) return Error(StatusCode::kInternal, "the arena has no room for the experts' tables");
-  for (size_t layer = 0; layer < bundle.moe_layers.size; ++layer) {
+  for (uint32_t layer = 0; layer < layers; ++layer) {
     const MoeLayer &moe = bundle.moe_layers[layer];
     key_base_[layer] = keys;
     keys += moe.experts;
     if (moe.experts > most_experts) most_experts = moe.experts;
-    uint64_t pairs = static_cast<uint64_t>(moe.top_k) * chunk;
+    uint64_t pairs = static_cast<uint64_t>(moe.top_k) * options.chunk;
     if (pairs > most_pairs) most_pairs = pairs;
+    token_bytes += moe.top_k * options.slot_bytes;
   }
   starts_ = arena->TakeArray<uint32_t>(uint64_t{most_experts} + 1);
   tokens_of_ = arena->TakeArray<int32_t>(most_pairs);
@@ -32,12 +36,32 @@ Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, u
   tasks_ = arena->TakeArray<Task>(most_experts);
   missing_ = arena->TakeArray<uint32_t>(most_experts);
   ready_ = arena->TakeArray<uint32_t>(most_experts);
-  void *cache = arena->Take(ExpertCache::BytesNeeded(keys, slot_count), alignof(double));
-  if (!starts_ || !tokens_of_ || !pairs_of_ || !groups_ || !tasks_ || !missing_ || !ready_ || !cache) {
+  chance_ = arena->TakeArray<float>(most_experts);
+  void *cache = arena->Take(ExpertCache::BytesNeeded(keys, options.slot_count), alignof(double));
+  void *schedule = arena->Take(Schedule::BytesNeeded(layers), alignof(double));
+  if (!starts_ || !tokens_of_ || !pairs_of_ || !groups_ || !tasks_ || !missing_ || !ready_ || !chance_ || !cache ||
+      !schedule) {
     return Error(StatusCode::kInternal, "the arena has no room for the experts' tables");
   }
-  cache_.Init(keys, slot_count, policy, cache);
+  cache_.Init(keys, options.slot_count, options.policy, cache);
+  most_predicted_ = options.slot_count / 4 < kReadDepth / 2 ? options.slot_count / 4 : kReadDepth / 2;
+  schedule_.Init(layers, FirstState(options), options.prefetch_bytes != 0 ? options.prefetch_bytes : token_bytes,
+                 schedule);
   return OkStatus();
+}
+
+PrefetchState ExpertRunner::FirstState(const ExpertOptions &options) const {
+  if (!options.prefetch) return PrefetchState::kOff;
+  uint64_t records = 0;
+  bool predicts = loading_ == Loading::kWholeLayers;
+  for (uint32_t layer = 0; layer < bundle_->moe_layers.size; ++layer) {
+    records += bundle_->moe_layers[layer].records.size;
+    if (predictor_ != nullptr && predictor_->kind(layer) != PredictorKind::kNone) predicts = true;
+  }
+  if (loading_ != Loading::kOnDemand && options.slot_count >= records) return PrefetchState::kAllResident;
+  if (!predicts) return PrefetchState::kNoPredictor;
+  if (most_predicted_ == 0) return PrefetchState::kFewSlots;
+  return reader_->concurrent() ? PrefetchState::kLearning : PrefetchState::kNoOverlap;
 }
 
 void ExpertRunner::AddTo(SessionStats *stats) const {
@@ -46,189 +70,227 @@ void ExpertRunner::AddTo(SessionStats *stats) const {
   stats->bytes_read = bytes_read_;
   stats->rereads = rereads_;
   stats->stall_ns = stall_ns_;
+  stats->compute_ns = compute_ns_;
+  stats->prefetch_hits = prefetch_hits_;
+  stats->prefetch = schedule_.state();
+  stats->predicted = schedule_.counters();
+  stats->idle_share = schedule_.IdleShare(clock_->Now());
 }
 
-ReadRequest ExpertRunner::RequestOf(const Task &task) const {
-  const Record &record = bundle_->moe_layers[layer_].records[task.group.expert];
-  return {bundle_->experts.offset + record.offset, SlotAt(task.slot),
-          VariantOf(layer_, task.group.expert).record_bytes, static_cast<uint32_t>(&task - tasks_)};
+ReadRequest ExpertRunner::RequestOf(const Flight &flight) const {
+  const Record &record = bundle_->moe_layers[flight.layer].records[flight.expert];
+  return {bundle_->experts.offset + record.offset, SlotAt(flight.slot),
+          VariantOf(flight.layer, flight.expert).record_bytes, static_cast<uint32_t>(&flight - flight_)};
+}
+
+// Of a slot that is loading.
+uint32_t ExpertRunner::FlightTo(int32_t slot) const {
+  uint32_t at = 0;
+  while (flight_[free_[at]].slot != slot) ++at;
+  return free_[at];
 }
 
 Status ExpertRunner::Run(uint32_t layer, const ExpertOperands &operands) {
   const MoeLayer &moe = bundle_->moe_layers[layer];
+  uint64_t begin = clock_->Now();
   layer_ = layer;
   operands_ = operands;
+  times_ = {};
+  times_.layer = layer;
+  times_.tokens = operands.tokens;
+  times_.begin = begin;
   uint32_t count = 0;
   RT_RETURN_IF_ERROR(GroupByExpert(operands.ids, operands.tokens, moe.top_k, moe.experts, starts_, tokens_of_,
                                    pairs_of_, groups_, &count));
-  uint32_t missing = 0;
-  ready_count_ = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    int32_t slot = cache_.Use(key_base_[layer] + groups_[i].expert, groups_[i].count);
-    tasks_[i] = {groups_[i], slot, 0, 0, kNone};
-    if (slot >= 0) {
-      ready_[ready_count_++] = i;
-    } else {
-      missing_[missing++] = i;
+  if (loading_ == Loading::kWholeLayers) {
+    uint32_t used = count;
+    for (uint32_t expert = 0, at = 0; expert < moe.experts; ++expert) {
+      if (at < used && groups_[at].expert == expert) {
+        ++at;
+      } else {
+        groups_[count++] = {expert, 0, 0};
+      }
     }
   }
-  Status status = Step(missing);
-  if (!status.ok()) Drain();
-  return status;
+  schedule_.StepBegins(layer, operands.tokens, begin);
+  distance_ = schedule_.active() ? 0 : Schedule::kReach + 1;
+  pairs_left_ = uint64_t{operands.tokens} * moe.top_k;
+  Sort(count);
+  Status status = Step();
+  if (!status.ok()) {
+    Drain();
+    return status;
+  }
+  uint64_t end = clock_->Now();
+  schedule_.StepEnds(layer, operands.tokens, end);
+  if (watch_ != nullptr) {
+    times_.end = end;
+    watch_(watch_user_, times_);
+  }
+  return OkStatus();
+}
+
+// Tasks of the step's groups: those in memory are ready, those that a predicted read is bringing wait for it, the rest
+// is missing.
+void ExpertRunner::Sort(uint32_t count) {
+  ready_count_ = missing_count_ = next_missing_ = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t key = key_base_[layer_] + groups_[i].expert;
+    int32_t slot = cache_.Use(key, groups_[i].count);
+    bool predicted = schedule_.Use(layer_, groups_[i].expert, times_.begin);
+    int32_t loading = slot >= 0 ? -1 : cache_.Find(key);
+    tasks_[i] = {groups_[i], slot, 0};
+    if (slot >= 0) {
+      if (predicted) cache_.Unpin(slot);  // it was kept for this step
+      ready_[ready_count_++] = i;
+      ++times_.hits;
+    } else {
+      ++times_.misses;
+      times_.miss_bytes += VariantOf(layer_, groups_[i].expert).record_bytes;
+      if (loading >= 0) {
+        // Also if it was predicted for an earlier step and is late.
+        tasks_[i].slot = loading;
+        flight_[FlightTo(loading)].task = i;
+        ++awaited_;
+        predicted = true;
+      } else {
+        missing_[missing_count_++] = i;
+      }
+    }
+    if (predicted) ++prefetch_hits_;
+  }
+  hits_left_ = times_.hits != 0;
+  schedule_.Settle(layer_, missing_count_, times_.begin, Drop, this);
+}
+
+// A record that was predicted in vain need not stay.
+void ExpertRunner::Drop(void *self, uint32_t layer, uint32_t expert) {
+  auto *runner = static_cast<ExpertRunner *>(self);
+  int32_t slot = runner->cache_.Find(runner->key_base_[layer] + expert);
+  if (runner->loading_ == Loading::kOnDemand) {
+    runner->cache_.Abandon(slot);
+  } else {
+    runner->cache_.Unpin(slot);
+  }
 }
 
 // Keeps the storage busy first, then computes what is at hand, then waits. Computed experts are unpinned: their slots
 // may serve the missing ones, so any number of slots makes progress.
-Status ExpertRunner::Step(uint32_t missing) {
-  uint32_t next = 0;
+Status ExpertRunner::Step() {
+  ReadDone done[kReadDepth];
   for (;;) {
-    SubmitMissing(missing, &next);
+    SubmitMissing();
+    RT_RETURN_IF_ERROR(Take(done, flights_ == 0 ? 0 : reader_->Poll(done), false));
+    if (next_missing_ == missing_count_ && awaited_ == 0) {
+      schedule_.Left(pairs_left_, clock_->Now());
+      Prefetch();
+    }
     if (ready_count_ != 0) {
-      Compute(ready_, ready_count_);
-      ready_count_ = 0;
+      ComputeReady();
       continue;
     }
-    if (reader_->in_flight() == 0) {
-      if (next == missing) return OkStatus();
+    if (next_missing_ == missing_count_ && awaited_ == 0) return OkStatus();
+    if (flights_ == 0) {
+      // A read that failed may have made room.
+      SubmitMissing();
+      if (flights_ != 0) continue;
       return Error(StatusCode::kInternal, "no slot is free although nothing is computed or read; slots:",
                    cache_.slot_count());
     }
-    ReadDone done[kReadDepth];
     uint32_t ended = 0;
-    uint64_t start = Nanoseconds();
+    uint64_t start = clock_->Now();
     Status status = reader_->Wait(done, &ended);
-    stall_ns_ += Nanoseconds() - start;
+    uint64_t waited = clock_->Now() - start;
+    stall_ns_ += waited;
+    times_.stall_ns += waited;
     if (!status.ok()) {
       hung_ = true;
       return status;
     }
-    RT_RETURN_IF_ERROR(Arrive(done, ended));
+    RT_RETURN_IF_ERROR(Take(done, ended, true));
   }
 }
 
-void ExpertRunner::SubmitMissing(uint32_t missing, uint32_t *next) {
-  while (*next < missing && reader_->in_flight() < kReadDepth) {
-    Task &task = tasks_[missing_[*next]];
+void ExpertRunner::SubmitMissing() {
+  while (next_missing_ < missing_count_ && flights_ < kReadDepth) {
+    uint32_t number = missing_[next_missing_];
+    Task &task = tasks_[number];
     task.slot = cache_.Acquire(key_base_[layer_] + task.group.expert);
     if (task.slot < 0) return;
-    reader_->Submit(RequestOf(task));
-    ++*next;
+    Submit(layer_, task.group.expert, task.slot, number, 0);
+    ++next_missing_;
   }
 }
 
-// Takes in all reads that ended: also after a failure, so that no slot stays half-loaded.
-Status ExpertRunner::Arrive(const ReadDone *done, uint32_t count) {
-  Status first = OkStatus();
-  checking_count_ = 0;
-  uint32_t chunks = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    Task &task = tasks_[done[i].tag];
-    if (!done[i].status.ok()) {
-      if (first.ok()) {
-        first = done[i].status;
-        Fail(task, 0, 0);
+void ExpertRunner::Submit(uint32_t layer, uint32_t expert, int32_t slot, uint32_t task, float q) {
+  Flight &flight = flight_[free_[flights_++]];
+  flight = {layer, expert, slot, task, task == kNone, 0, kNone};
+  ReadRequest request = RequestOf(flight);
+  flight_bytes_ += request.bytes;
+  if (task == kNone) {
+    schedule_.Started(layer, expert, q, request.bytes, clock_->Now());
+  } else {
+    ++awaited_;
+    schedule_.Submitted(request.bytes, clock_->Now());
+  }
+  reader_->Submit(request);
+}
+
+void ExpertRunner::Tend() {
+  ReadDone done[kReadDepth];
+  // Outside of a step no task waits, so nothing can fail.
+  if (flights_ != 0 && !Take(done, reader_->Poll(done), false).ok()) return;
+  Prefetch();
+}
+
+// Reads what is most likely of the layers ahead, as long as it is worth it.
+void ExpertRunner::Prefetch() {
+  while (distance_ <= Schedule::kReach && schedule_.active()) {
+    if (flights_ == kReadDepth || schedule_.pending() >= most_predicted_) return;
+    uint32_t best = 0;
+    if (distance_ != 0) {
+      uint32_t base = key_base_[target_];
+      for (uint32_t expert = 0; expert < bundle_->moe_layers[target_].experts; ++expert) {
+        if (chance_[expert] > chance_[best] && cache_.Find(base + expert) < 0) best = expert;
       }
-      cache_.Abandon(task.slot);
+      if (cache_.Find(base + best) >= 0) chance_[best] = 0;
+    }
+    if (distance_ == 0 || chance_[best] < Schedule::kLeastChance) {
+      if (!AimAhead()) return;
       continue;
     }
-    const Variant &variant = VariantOf(layer_, task.group.expert);
-    bytes_read_ += variant.record_bytes;
-    chunks += static_cast<uint32_t>(variant.chunk_ends.size);
-    task.chunks_end = chunks;
-    task.bad_chunk = kNone;
-    checking_[checking_count_++] = done[i].tag;
-  }
-  pool_->ParallelFor(chunks, 1, CheckBody, this);
-  for (uint32_t i = 0; i < checking_count_; ++i) {
-    Task &task = tasks_[checking_[i]];
-    if (task.bad_chunk != kNone) {
-      Status status = CheckAgain(&task);
-      if (!status.ok()) {
-        if (first.ok()) first = status;
-        cache_.Abandon(task.slot);
-        continue;
-      }
-    }
-    cache_.Commit(task.slot);
-    if (first.ok()) {
-      ready_[ready_count_++] = checking_[i];
-    } else {
-      cache_.Unpin(task.slot);
-    }
-  }
-  if (!first.ok()) {
-    for (uint32_t i = 0; i < ready_count_; ++i) cache_.Unpin(tasks_[ready_[i]].slot);
-    ready_count_ = 0;
-  }
-  return first;
-}
-
-uint32_t ExpertRunner::ChunkCrc(const Task &task, uint32_t chunk) const {
-  const Variant &variant = VariantOf(layer_, task.group.expert);
-  uint32_t begin = chunk == 0 ? 0 : variant.chunk_ends[chunk - 1];
-  return Crc32c(SlotAt(task.slot) + begin, variant.chunk_ends[chunk] - begin);
-}
-
-void ExpertRunner::CheckBody(void *self, int64_t first, int64_t last) {
-  auto *runner = static_cast<ExpertRunner *>(self);
-  uint32_t at = 0;
-  for (int64_t item = first; item < last; ++item) {
-    while (runner->tasks_[runner->checking_[at]].chunks_end <= item) ++at;
-    Task &task = runner->tasks_[runner->checking_[at]];
-    int64_t begin = at == 0 ? 0 : runner->tasks_[runner->checking_[at - 1]].chunks_end;
-    uint32_t chunk = static_cast<uint32_t>(item - begin);
-    const Record &record = runner->bundle_->moe_layers[runner->layer_].records[task.group.expert];
-    if (runner->ChunkCrc(task, chunk) == runner->bundle_->chunk_crcs[record.first_crc + chunk]) continue;
-    uint32_t known = __atomic_load_n(&task.bad_chunk, __ATOMIC_RELAXED);
-    while (chunk < known && !__atomic_compare_exchange_n(&task.bad_chunk, &known, chunk, false, __ATOMIC_RELAXED,
-                                                         __ATOMIC_RELAXED)) {
-    }
+    const float q = chance_[best];
+    if (!schedule_.Allow(q, VariantOf(target_, best).record_bytes, clock_->Now())) return;
+    chance_[best] = 0;
+    int32_t slot = cache_.AcquireIfWorse(key_base_[target_] + best, static_cast<double>(q));
+    if (slot >= 0) Submit(target_, best, slot, kNone, q);
   }
 }
 
-// The wrong bytes may have come from the page cache or the wire: once more from the device, then it is the bundle.
-Status ExpertRunner::CheckAgain(Task *task) {
-  ++rereads_;
-  ReadRequest request = RequestOf(*task);
-  Status status = reader_->ReadAgain(request);
-  if (!status.ok()) {
-    Fail(*task, 0, 0);
-    return status;
+// Aims one layer further ahead; false if there is none.
+bool ExpertRunner::AimAhead() {
+  uint32_t layers = static_cast<uint32_t>(bundle_->moe_layers.size);
+  if (++distance_ > Schedule::kReach || distance_ >= layers) {
+    distance_ = Schedule::kReach + 1;
+    return false;
   }
-  bytes_read_ += request.bytes;
-  const Variant &variant = VariantOf(layer_, task->group.expert);
-  const Record &record = bundle_->moe_layers[layer_].records[task->group.expert];
-  for (uint32_t chunk = 0; chunk < variant.chunk_ends.size; ++chunk) {
-    uint32_t actual = ChunkCrc(*task, chunk);
-    if (actual != bundle_->chunk_crcs[record.first_crc + chunk]) {
-      Fail(*task, chunk, actual);
-      return Error(StatusCode::kBadBundle, "an expert's record is damaged, at", request.offset, chunk);
-    }
+  target_ = (layer_ + distance_) % layers;
+  const MoeLayer &moe = bundle_->moe_layers[target_];
+  Prediction prediction;
+  if (loading_ != Loading::kWholeLayers) prediction = predictor_->Predict(target_, operands_.tokens);
+  // A single token's experts are predicted by rank; of a chunk's, most are touched.
+  bool ranked = operands_.tokens == 1 && loading_ != Loading::kWholeLayers;
+  for (uint32_t expert = 0; expert < moe.experts; ++expert) {
+    chance_[expert] = ranked ? 0 : prediction.probability != nullptr ? prediction.probability[expert] : 1;
   }
-  task->bad_chunk = kNone;
-  return OkStatus();
+  for (uint32_t i = 0; ranked && i < prediction.ranked_count; ++i) {
+    chance_[prediction.ranked[i]] = prediction.probability[prediction.ranked[i]];
+  }
+  return true;
 }
 
-void ExpertRunner::Fail(const Task &task, uint32_t chunk, uint32_t actual) {
-  if (failure_.happened) return;
-  const Record &record = bundle_->moe_layers[layer_].records[task.group.expert];
-  uint32_t expected = actual == 0 ? 0 : bundle_->chunk_crcs[record.first_crc + chunk];
-  failure_ = {true, layer_, task.group.expert, chunk, bundle_->experts.offset + record.offset, expected, actual};
-}
-
-// After a failure: lets reads in flight end, frees their slots and unpins the rest.
-void ExpertRunner::Drain() {
-  for (uint32_t i = 0; i < ready_count_; ++i) cache_.Unpin(tasks_[ready_[i]].slot);
-  ready_count_ = 0;
-  while (!hung_ && reader_->in_flight() != 0) {
-    ReadDone done[kReadDepth];
-    uint32_t ended = 0;
-    if (!reader_->Wait(done, &ended).ok()) {
-      hung_ = true;
-      return;
-    }
-    for (uint32_t i = 0; i < ended; ++i) cache_.Abandon(tasks_[done[i].tag].slot);
-  }
+void ExpertRunner::Stop() {
+  if (reader_ != nullptr) Drain();
 }
 
 namespace {
@@ -242,10 +304,26 @@ struct Part {
 
 }  // namespace
 
-void ExpertRunner::Compute(uint32_t *tasks, uint32_t count) {
-  ComputePart(false, tasks, count);
-  ComputePart(true, tasks, count);
-  for (uint32_t i = 0; i < count; ++i) cache_.Unpin(tasks_[tasks[i]].slot);
+void ExpertRunner::ComputeReady() {
+  uint64_t pairs = 0, start = clock_->Now();
+  ComputePart(false, ready_, ready_count_);
+  ComputePart(true, ready_, ready_count_);
+  for (uint32_t i = 0; i < ready_count_; ++i) {
+    const Task &task = tasks_[ready_[i]];
+    pairs += task.group.count;
+    if (loading_ == Loading::kOnDemand) {
+      cache_.Abandon(task.slot);
+    } else {
+      cache_.Unpin(task.slot);
+    }
+  }
+  ready_count_ = 0;
+  pairs_left_ -= pairs;
+  uint64_t taken = clock_->Now() - start;
+  compute_ns_ += taken;
+  schedule_.Computed(pairs, taken);
+  (hits_left_ ? times_.hit_ns : times_.miss_ns) += taken;
+  hits_left_ = false;
 }
 
 // The tiles of all tasks are one range: task i has those from the end of task i - 1 to its own.
@@ -255,7 +333,9 @@ void ExpertRunner::ComputePart(bool down, const uint32_t *tasks, uint32_t count)
     Task &task = tasks_[tasks[i]];
     const Variant &variant = VariantOf(layer_, task.group.expert);
     const Kernel &kernel = bundle_->kernel_table[down ? variant.down_kernel : variant.gate_up_kernel];
-    tiles += int64_t{kernel.tiles_fixed} + int64_t{kernel.tiles_per_token} * task.group.count;
+    if (task.group.count != 0) {
+      tiles += int64_t{kernel.tiles_fixed} + int64_t{kernel.tiles_per_token} * task.group.count;
+    }
     task.tiles_end = tiles;
   }
   Part part{this, tasks, count, down};

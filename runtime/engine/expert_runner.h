@@ -1,5 +1,8 @@
 // One mixture layer for one chunk: group the pairs, read what is missing, check it, compute in order of arrival.
 // Each pair has its own output row, and rows are combined by a later step, so arrival order cannot change a result.
+//
+// Predicted records of layers ahead are read while the storage is idle: these reads may be in flight across steps, so
+// other steps call Pump between their work. They use the same slots and checks, and change nothing but times.
 #ifndef EMOE_RUNTIME_ENGINE_EXPERT_RUNNER_H_
 #define EMOE_RUNTIME_ENGINE_EXPERT_RUNNER_H_
 
@@ -8,6 +11,8 @@
 #include "runtime/engine/threads.h"
 #include "runtime/experts/cache.h"
 #include "runtime/experts/group.h"
+#include "runtime/experts/predict.h"
+#include "runtime/experts/schedule.h"
 #include "runtime/io/reader.h"
 #include "runtime/memory/arena.h"
 #include "schema/kernel_abi.h"
@@ -22,64 +27,119 @@ struct ExpertOperands {
   uint32_t tokens = 0;
 };
 
+// How records come and go. All but kCached are for comparison: kOnDemand forgets a record when its layer step has
+// ended, kWholeLayers reads all experts of a layer, used or not.
+enum class Loading : uint8_t { kCached, kOnDemand, kWholeLayers };
+
+struct ExpertOptions {
+  uint32_t chunk = 0;       // most tokens of a step
+  uint32_t slot_count = 0;
+  uint64_t slot_bytes = 0;
+  char *slots = nullptr;    // slot_count * slot_bytes bytes, 4096-aligned
+  CachePolicy policy = CachePolicy::kLfu;
+  Loading loading = Loading::kCached;
+  bool prefetch = true;         // predicted records may be read
+  uint64_t prefetch_bytes = 0;  // of them, per token; 0: as many as a token uses
+  const Clock *clock = &kClock;
+  void (*watch)(void *user, const LayerTimes &times) = nullptr;  // told of each step; may be null
+  void *watch_user = nullptr;
+};
+
 class ExpertRunner {
  public:
-  // Takes its tables from `arena`. `slots`: slot_count * slot_bytes bytes, 4096-aligned. `kernels`: one function per
-  // entry of the bundle's kernel table. The bundle and all pointers outlive the runner.
-  Status Init(const Bundle &bundle, const emoe_kernel_fn *kernels, uint32_t chunk, uint32_t slot_count,
-              uint64_t slot_bytes, char *slots, CachePolicy policy, Reader *reader, ThreadPool *pool, Arena *arena);
+  // Takes its tables from `arena`. `kernels`: one function per entry of the bundle's kernel table. `predictor` may be
+  // null. The bundle and all pointers outlive the runner.
+  Status Init(const Bundle &bundle, const emoe_kernel_fn *kernels, const ExpertOptions &options, Predictor *predictor,
+              Reader *reader, ThreadPool *pool, Arena *arena);
 
-  // On failure no read is in flight any more, unless reading itself hung (`hung`).
+  // The predictor has observed the step. On failure no read is in flight any more, unless reading itself hung (`hung`).
   Status Run(uint32_t layer, const ExpertOperands &operands);
+
+  // Takes in predicted records that have come and starts further ones. Between other steps; never waits.
+  void Pump() {
+    if (flights_ != 0 || distance_ <= Schedule::kReach) Tend();
+  }
+
+  // Waits until nothing is in flight.
+  void Stop();
 
   // Tells the cache that time has passed.
   void Advance(uint32_t tokens) { cache_.Advance(tokens); }
 
   const ExpertCache &cache() const { return cache_; }
+  const Schedule &schedule() const { return schedule_; }
   const RecordFailure &failure() const { return failure_; }
   bool hung() const { return hung_; }
   void AddTo(SessionStats *stats) const;
 
  private:
+  static constexpr uint32_t kNone = 0xffffffffu;
+
   // An expert on its way through a step.
   struct Task {
     ExpertGroup group;
     int32_t slot;
     int64_t tiles_end;  // running sum of tiles over the tasks that are computed together
-    uint32_t chunks_end;  // running sum of chunks over the tasks that are checked together
+  };
+  // A read. Its number in `flight_` is the request's tag.
+  struct Flight {
+    uint32_t layer, expert;
+    int32_t slot;
+    uint32_t task;        // of the step at hand that waits for it, or kNone
+    bool predicted;
+    uint32_t chunks_end;  // running sum of chunks over the flights that are checked together
     uint32_t bad_chunk;   // first chunk whose checksum is wrong, or kNone
   };
-  static constexpr uint32_t kNone = 0xffffffffu;
 
   const Variant &VariantOf(uint32_t layer, uint32_t expert) const {
     const MoeLayer &moe = bundle_->moe_layers[layer];
     return moe.variants[moe.records[expert].variant];
   }
   char *SlotAt(int32_t slot) const { return slots_ + static_cast<uint64_t>(slot) * slot_bytes_; }
-  ReadRequest RequestOf(const Task &task) const;
-  uint32_t ChunkCrc(const Task &task, uint32_t chunk) const;
+  ReadRequest RequestOf(const Flight &flight) const;
+  uint32_t ChunkCrc(const Flight &flight, uint32_t chunk) const;
+  uint32_t FlightTo(int32_t slot) const;
+  PrefetchState FirstState(const ExpertOptions &options) const;
 
-  Status Step(uint32_t missing);
-  void SubmitMissing(uint32_t missing, uint32_t *next);
-  Status Arrive(const ReadDone *done, uint32_t count);
-  Status CheckAgain(Task *task);
-  void Fail(const Task &task, uint32_t chunk, uint32_t actual);
+  void Sort(uint32_t count);
+  Status Step();
+  void SubmitMissing();
+  void Submit(uint32_t layer, uint32_t expert, int32_t slot, uint32_t task, float q);
+  void Tend();
+  void Prefetch();
+  bool AimAhead();
+  static void Drop(void *self, uint32_t layer, uint32_t expert);
+
+  // expert_reads.cpp: what happens to reads that ended.
+  Status Take(const ReadDone *done, uint32_t count, bool waited);
+  void Check(const ReadDone *done, uint32_t count);
+  Status Settle(Flight *flight, const Status &read);
+  Status CheckAgain(Flight *flight);
+  void Release(uint32_t number);
+  void Fail(const Flight &flight, uint32_t chunk, uint32_t actual);
   void Drain();
-  void Compute(uint32_t *tasks, uint32_t count);
-  void ComputePart(bool down, const uint32_t *tasks, uint32_t count);
   static void CheckBody(void *self, int64_t first, int64_t last);
+
+  void ComputeReady();
+  void ComputePart(bool down, const uint32_t *tasks, uint32_t count);
   static void ComputeBody(void *part, int64_t first, int64_t last);
 
   const Bundle *bundle_ = nullptr;
   const emoe_kernel_fn *kernels_ = nullptr;
+  Predictor *predictor_ = nullptr;
   Reader *reader_ = nullptr;
   ThreadPool *pool_ = nullptr;
+  const Clock *clock_ = nullptr;
   char *slots_ = nullptr;
   uint64_t slot_bytes_ = 0;
+  Loading loading_ = Loading::kCached;
+  void (*watch_)(void *user, const LayerTimes &times) = nullptr;
+  void *watch_user_ = nullptr;
   ExpertCache cache_;
+  Schedule schedule_;
   RecordFailure failure_;
   bool hung_ = false;
-  uint64_t bytes_read_ = 0, rereads_ = 0, stall_ns_ = 0;
+  uint64_t bytes_read_ = 0, rereads_ = 0, stall_ns_ = 0, compute_ns_ = 0, prefetch_hits_ = 0;
 
   uint32_t *key_base_ = nullptr;  // per layer: the cache key of expert 0
   uint32_t *starts_ = nullptr;    // [experts + 1] scratch of GroupByExpert
@@ -87,13 +147,26 @@ class ExpertRunner {
   ExpertGroup *groups_ = nullptr;
   Task *tasks_ = nullptr;
   uint32_t *missing_ = nullptr, *ready_ = nullptr;  // indices of tasks
-  uint32_t ready_count_ = 0;
-  uint32_t checking_[kReadDepth];  // indices of tasks that are being checked
+  uint32_t missing_count_ = 0, next_missing_ = 0, ready_count_ = 0;
+
+  Flight flight_[kReadDepth];
+  uint32_t free_[kReadDepth];  // numbers that are not in flight, from [flights_] on
+  uint32_t flights_ = 0, awaited_ = 0;  // in flight: all, and those with a task
+  uint32_t most_predicted_ = 0;  // records that are kept or read for later steps, so that slots remain
+  uint64_t flight_bytes_ = 0;
+  uint32_t checking_[kReadDepth];  // numbers of flights that are being checked
   uint32_t checking_count_ = 0;
 
-  // The step at hand.
+  // The step at hand, or the last one.
   uint32_t layer_ = 0;
   ExpertOperands operands_;
+  uint64_t pairs_left_ = 0;
+  LayerTimes times_;
+  bool hits_left_ = false;  // what is ready now was in memory when the router had answered
+
+  // What is predicted of the layer `distance_` after the last step's; 0: nothing yet, > kReach: nothing more.
+  uint32_t distance_ = Schedule::kReach + 1, target_ = 0;
+  float *chance_ = nullptr;  // [experts]; 0: nothing to do any more
 };
 
 }  // namespace emoe::rt

@@ -76,6 +76,7 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
   int64_t grain = tiles / (int64_t{pool_.threads()} * 8);
   Call call{kernels_[step.kernel], &args};
   pool_.ParallelFor(tiles, grain < 1 ? 1 : grain, CallBody, &call);
+  runner_.Pump();
   return OkStatus();
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/engine/stats.h"
 #include "runtime/engine/threads.h"
 #include "runtime/image/image.h"
+#include "runtime/io/device.h"
 #include "runtime/io/reader.h"
 #include "runtime/memory/arena.h"
 #include "runtime/memory/budget.h"
@@ -30,7 +31,14 @@ struct SessionOptions {
   uint32_t io_timeout_ms = 30000;
   const char *isa = nullptr;      // name of a kernel image; null: the best that runs here
   const char *policy = nullptr;   // "lfu" or "lru"; null: the bundle's
+  Loading loading = Loading::kCached;
+  bool prefetch = true;           // predicted experts may be read ahead
+  uint64_t prefetch_bytes = 0;    // of them, per token; 0: as many as a token uses
+  DeviceModel device;             // the storage to pretend to have
   const Syscalls *calls = &kSyscalls;
+  const Clock *clock = &kClock;
+  // Instead of one made from the provider (tests); closed with the session.
+  Reader *reader = nullptr;
   // Instead of an image (tests): one function per entry of the bundle's kernel table.
   const emoe_kernel_fn *kernels = nullptr;
   // Checked between steps; when it is set, Forward ends with kUsage "interrupted". May be null.
@@ -38,6 +46,9 @@ struct SessionOptions {
   // Told what each token chose: `ids` are top_k experts. May be null.
   void (*trace)(void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) = nullptr;
   void *trace_user = nullptr;
+  // Told of each experts step that ended well. May be null.
+  void (*watch)(void *user, const LayerTimes &times) = nullptr;
+  void *watch_user = nullptr;
   // Called after each step that is no kernel call, between threads' work: what the step read and wrote, and all else
   // that is alive then, is at the session's address(); row r is at position() + r. For calibration. May be null.
   void (*tap)(void *user, const Session &session, const Step &step, uint32_t rows) = nullptr;
@@ -77,6 +88,7 @@ class Session {
   const MemoryPlan &plan() const { return plan_; }
   const Bundle &bundle() const { return *bundle_; }
   SessionStats stats() const;
+  const ExpertRunner &experts() const { return runner_; }
   const RecordFailure &failure() const { return runner_.failure(); }
   // Storage hangs: a read is still under way, so the session cannot be destroyed; leave by _exit.
   bool hung() const { return runner_.hung(); }

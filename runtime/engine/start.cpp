@@ -164,13 +164,32 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   reader.timeout_ms = options.io_timeout_ms;
   reader.calls = options.calls;
   reader.probe_offset = bundle_->resident.offset / kPageBytes * kPageBytes;
-  RT_RETURN_IF_ERROR(MakeReader(provider, reader, &arena_, &reader_));
-  return runner_.Init(*bundle_, kernels_, plan_.chunk, static_cast<uint32_t>(plan_.slots), plan_.slot_bytes, slots,
-                      policy, reader_, &pool_, &arena_);
+  if (options.reader != nullptr) {
+    reader_ = options.reader;
+  } else {
+    RT_RETURN_IF_ERROR(MakeReader(provider, reader, &arena_, &reader_));
+  }
+  if (options.device.bytes_per_second != 0) {
+    RT_RETURN_IF_ERROR(MakeDeviceReader(reader_, options.device, *options.clock, &arena_, &reader_));
+  }
+  ExpertOptions experts;
+  experts.chunk = plan_.chunk;
+  experts.slot_count = static_cast<uint32_t>(plan_.slots);
+  experts.slot_bytes = plan_.slot_bytes;
+  experts.slots = slots;
+  experts.policy = policy;
+  experts.loading = options.loading;
+  experts.prefetch = options.prefetch;
+  experts.prefetch_bytes = options.prefetch_bytes;
+  experts.clock = options.clock;
+  experts.watch = options.watch;
+  experts.watch_user = options.watch_user;
+  return runner_.Init(*bundle_, kernels_, experts, nullptr, reader_, &pool_, &arena_);
 }
 
 void Session::Destroy(Session *session) {
   if (session == nullptr) return;
+  session->runner_.Stop();
   session->pool_.Stop();
   if (session->reader_ != nullptr) session->reader_->Close();
   if (session->image_.base != nullptr) UnloadImage(&session->image_);

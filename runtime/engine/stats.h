@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "runtime/experts/schedule.h"
+
 namespace emoe::rt {
 
 struct SessionStats {
@@ -12,6 +14,21 @@ struct SessionStats {
   uint64_t bytes_read = 0;       // of records
   uint64_t rereads = 0;          // records whose checksum was wrong at first
   uint64_t stall_ns = 0;         // time in which nothing but reading went on
+  uint64_t compute_ns = 0;       // time in which experts were computed
+  // Records that a layer step needed and a predicted read had brought, or was bringing.
+  uint64_t prefetch_hits = 0;
+  PrefetchState prefetch = PrefetchState::kOff;
+  PrefetchCounters predicted;
+  double idle_share = 0;         // of the storage, since the first read
+};
+
+// One experts step, for measurements.
+struct LayerTimes {
+  uint32_t layer = 0, tokens = 0;
+  uint32_t hits = 0, misses = 0;  // records in memory when the router had answered, or not
+  uint64_t miss_bytes = 0;        // of the misses
+  uint64_t begin = 0, end = 0;    // of the clock
+  uint64_t hit_ns = 0, miss_ns = 0, stall_ns = 0;  // computing the hits, computing the misses, waiting
 };
 
 // The first record that could not be used, for the message.

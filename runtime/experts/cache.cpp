@@ -80,30 +80,52 @@ int32_t ExpertCache::Use(uint32_t key, uint32_t uses) {
   return -1;
 }
 
-int32_t ExpertCache::Acquire(uint32_t key) {
+// The unpinned record that is least worth keeping, or -1.
+int32_t ExpertCache::LeastWorth() const {
   int32_t chosen = -1;
-  if (used_ < slot_count_) {
-    for (uint32_t slot = 0; slot < slot_count_ && chosen < 0; ++slot) {
-      if (slots_[slot].state == State::kFree) chosen = static_cast<int32_t>(slot);
+  double least = 0;
+  for (uint32_t slot = 0; slot < slot_count_; ++slot) {
+    if (slots_[slot].pins != 0) continue;
+    double worth = worth_[slots_[slot].key];
+    if (chosen < 0 || worth < least) {
+      chosen = static_cast<int32_t>(slot);
+      least = worth;
     }
+  }
+  return chosen;
+}
+
+// `slot`: what LeastWorth says, where no slot is free.
+int32_t ExpertCache::Take(uint32_t key, int32_t slot) {
+  if (used_ < slot_count_) {
+    for (slot = 0; slots_[slot].state != State::kFree;) ++slot;
     ++used_;
   } else {
-    double least = 0;
-    for (uint32_t slot = 0; slot < slot_count_; ++slot) {
-      if (slots_[slot].pins != 0) continue;
-      double worth = worth_[slots_[slot].key];
-      if (chosen < 0 || worth < least) {
-        chosen = static_cast<int32_t>(slot);
-        least = worth;
-      }
-    }
-    if (chosen < 0) return -1;
-    slot_of_[slots_[chosen].key] = -1;
+    if (slot < 0) return -1;
+    slot_of_[slots_[slot].key] = -1;
     ++counters_.evictions;
   }
-  slots_[chosen] = {key, 1, State::kLoading};
-  slot_of_[key] = chosen;
-  return chosen;
+  slots_[slot] = {key, 1, State::kLoading};
+  slot_of_[key] = slot;
+  return slot;
+}
+
+int32_t ExpertCache::Acquire(uint32_t key) { return Take(key, used_ < slot_count_ ? -1 : LeastWorth()); }
+
+int32_t ExpertCache::AcquireIfWorse(uint32_t key, double uses) {
+  int32_t slot = -1;
+  if (used_ == slot_count_) {
+    slot = LeastWorth();
+    double worth = policy_ == CachePolicy::kLru ? increment_ : worth_[key] + increment_ * uses;
+    if (slot < 0 || worth_[slots_[slot].key] >= worth) return -1;
+  }
+  return Take(key, slot);
+}
+
+uint32_t ExpertCache::pinned() const {
+  uint32_t count = 0;
+  for (uint32_t slot = 0; slot < slot_count_; ++slot) count += slots_[slot].pins != 0;
+  return count;
 }
 
 void ExpertCache::Commit(int32_t slot) { slots_[slot].state = State::kValid; }

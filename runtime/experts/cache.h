@@ -38,12 +38,16 @@ class ExpertCache {
   // loading and pinned once. -1 if all slots are pinned.
   int32_t Acquire(uint32_t key);
 
+  // The same, but -1 if the record that had to go is worth more than `key` will be after `uses` uses more.
+  int32_t AcquireIfWorse(uint32_t key, double uses);
+
   void Commit(int32_t slot);  // the bytes are there and checked: loading -> valid, still pinned
-  void Abandon(int32_t slot);  // they never came: loading -> free
+  void Abandon(int32_t slot);  // they never came, or are not to stay: -> free
   void Unpin(int32_t slot);
 
   int32_t Find(uint32_t key) const { return slot_of_[key]; }  // valid or loading, or -1
   bool valid(int32_t slot) const { return slots_[slot].state == State::kValid; }
+  uint32_t pinned() const;  // slots that are pinned; for tests
   uint32_t slot_count() const { return slot_count_; }
   const Counters &counters() const { return counters_; }
 
@@ -56,6 +60,8 @@ class ExpertCache {
   };
 
   void Rescale();
+  int32_t LeastWorth() const;
+  int32_t Take(uint32_t key, int32_t slot);
 
   // Worth of each key: the larger, the longer it stays. lfu adds `increment_` a use, and the increment grows with
   // time, which is the same as letting all that was added before decay; rescaled before it overflows.

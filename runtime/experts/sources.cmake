@@ -1,4 +1,5 @@
 list(APPEND EMOE_RUNTIME_SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/experts/cache.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/experts/group.cpp
-  ${CMAKE_CURRENT_SOURCE_DIR}/experts/predict.cpp)
+  ${CMAKE_CURRENT_SOURCE_DIR}/experts/predict.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/experts/schedule.cpp)

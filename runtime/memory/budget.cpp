@@ -50,7 +50,7 @@ uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, uint64_t records, Che
   sum = checked.Add(sum, checked.Mul(records, 16));
   sum = checked.Add(sum, checked.Mul(most_experts, 128));
   sum = checked.Add(sum, checked.Mul(most_pairs, 16));
-  sum = checked.Add(sum, checked.Mul(bundle.moe_layers.size, 16));
+  sum = checked.Add(sum, checked.Mul(bundle.moe_layers.size, 32));
   sum = checked.Add(sum, checked.Mul(bundle.buffers.size, 32));
   sum = checked.Add(sum, checked.Mul(bundle.kv_layers.size, 32));
   sum = checked.Add(sum, checked.Mul(bundle.kernel_table.size, 8));
