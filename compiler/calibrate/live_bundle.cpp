@@ -42,7 +42,7 @@ absl::Status LiveBundle::layOut() {
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     for (uint32_t expert = 0; expert < layers[layer].experts; ++expert) {
       size_t key = records.size();
-      records.push_back({key * recordStride, static_cast<uint32_t>(key * crcStride),
+      records.push_back({bytes - opened.experts.offset + key * recordStride, static_cast<uint32_t>(key * crcStride),
                          layers[layer].records[expert].variant});
       places.emplace_back(layer, expert);
     }
@@ -81,9 +81,8 @@ rt::Status LiveBundle::Read(uint64_t offset, void *out, size_t size) {
 }
 
 absl::Status LiveBundle::read(uint64_t offset, uint8_t *out, size_t size) {
-  if (!layers.empty() && offset >= opened.experts.offset &&
-      offset < opened.experts.offset + records.size() * recordStride) {
-    return readRecords(offset - opened.experts.offset, out, size);
+  if (offset >= bytes && !records.empty()) {
+    return readRecords(offset - bytes, out, size);
   }
   std::memset(out, 0, size);
   for (const auto &[begin, piece] : pieces) {
@@ -119,6 +118,9 @@ absl::Status LiveBundle::readTensors(uint64_t offset, uint8_t *out, size_t size)
 
 absl::Status LiveBundle::readRecords(uint64_t offset, uint8_t *out, size_t size) {
   size_t key = offset / recordStride;
+  if (key >= records.size()) {
+    return absl::InternalError("a read behind the last expert's record");
+  }
   const rt::Record &record = records[key];
   uint32_t recordBytes = layers[places[key].first].variants[record.variant].record_bytes;
   uint64_t inside = offset - key * recordStride;

@@ -54,7 +54,8 @@ private:
   uint64_t bytes = 0;
   std::vector<std::pair<uint64_t, std::vector<uint8_t>>> pieces; // offset and bytes
 
-  // What `opened` points to instead of the index's own tables: each record has room for its largest variant.
+  // What `opened` points to instead of the index's own tables: records lie behind the end of the bundle, each with room
+  // for its largest variant.
   rt::Bundle opened;
   uint64_t recordStride = 0;
   size_t crcStride = 0;
