@@ -23,6 +23,8 @@
 #define EMOE_LIMIT_TILES (1u << 24)          // each of tiles_fixed and tiles_per_token
 #define EMOE_LIMIT_KV_HEADS 4096u
 #define EMOE_LIMIT_HEAD_DIM 4096u
+#define EMOE_LIMIT_CACHE_CHOICES 1024u     // of the plan, and points of its hit curve
+#define EMOE_LIMIT_NEXT_USE_BLOCKS (1u << 16)
 #define EMOE_LIMIT_EXPERTS 4096u           // in a layer
 #define EMOE_LIMIT_VARIANTS 64u            // in a layer
 #define EMOE_LIMIT_RECORD_BYTES (1u << 30)

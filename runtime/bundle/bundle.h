@@ -38,6 +38,8 @@ enum : uint8_t { kTernary = 1, kCentred = 3 };  // Layout::codebook; 0: integers
 enum class Activations : uint8_t { kF32 = 0, kQ8 = 1 };
 enum class OperandKind : uint8_t { kNone = 0, kTokenIds = 1, kBuffer = 2, kTensor = 3, kKvKeys = 4, kKvValues = 5 };
 enum class StepKind : uint8_t { kKernel = 0, kExperts = 1 };
+// What they mean: runtime/experts/cache_parameters.h.
+enum class CachePolicy : uint8_t { kLfu = 0, kLru = 1, kEdgeMoe = 2, kLeastStale = 3, kNextUse = 4 };
 enum class Rows : uint32_t { kAll = 0, kWanted = 1 };
 
 // These mirror the structs of schema/bundle.fbs byte for byte (static_asserts in index.cpp).
@@ -63,6 +65,24 @@ struct Operand {
 struct Record {
   uint64_t offset;  // from the start of the experts section
   uint32_t first_crc, variant;
+};
+// What the cache does with at least so many slots (runtime/experts/cache_parameters.h).
+struct CacheChoice {
+  uint32_t slots, pinned;
+  uint16_t half_life;
+  CachePolicy policy;
+  uint8_t distance_power, recent, per_layer;
+};
+struct HitPoint {
+  uint32_t slots;
+  float lru, lfu, planned, belady;
+};
+// rows[first + a * experts of target + b]: what it says of expert b of `target` that `source` chose expert a: for its
+// next chance in a later token, or (same_token 1, source before target) in this one.
+struct NextUseBlock {
+  uint32_t first;
+  uint16_t source, target;
+  uint8_t same_token;
 };
 
 struct Tensor {
@@ -129,6 +149,17 @@ struct Bundle {
   struct {
     uint32_t context = 0, chunk = 0;
     Text policy;
+    Span<CacheChoice> choices;
+    Span<HitPoint> hit_curve;
+    uint32_t recommended_slots = 0;
+    float regret = 0;  // hit rate that Belady's optimum has above the plan's, with the recommended slots
+    struct {
+      uint8_t discount = 128;
+      float scale = 0;
+      Span<uint16_t> usual;
+      Span<NextUseBlock> blocks;
+      Span<int8_t> rows;
+    } next_use;
   } plan;
   struct {
     Text producer, source, source_hash, options;

@@ -28,6 +28,7 @@ class Checker {
     RT_RETURN_IF_ERROR(CheckKernels());
     RT_RETURN_IF_ERROR(CheckImages());
     RT_RETURN_IF_ERROR(CheckMoeLayers());
+    RT_RETURN_IF_ERROR(CheckCache());
     RT_RETURN_IF_ERROR(CheckSteps());
     return CheckLogits();
   }
@@ -35,6 +36,8 @@ class Checker {
  private:
   Status CheckModel();
   Status CheckPlan();
+  Status CheckCache();
+  Status CheckNextUse(uint64_t keys);
   Status CheckTensors();
   Status CheckMemory();
   Status CheckKernels();
@@ -82,6 +85,65 @@ Status Checker::CheckPlan() {
       !IsPlainText(provenance.options)) {
     return Bad("provenance: a text is not plain UTF-8");
   }
+  return OkStatus();
+}
+
+// What the plan says of the cache, against the mixture layers.
+Status Checker::CheckCache() {
+  const auto &p = b_.plan;
+  uint64_t keys = 0;
+  for (const MoeLayer &layer : b_.moe_layers) keys += layer.experts;
+  for (uint64_t i = 0; i < p.choices.size; ++i) {
+    const CacheChoice &choice = p.choices[i];
+    if (choice.slots > keys || (i != 0 && choice.slots <= p.choices[i - 1].slots)) {
+      return Bad("plan: choices do not ascend by slots, or have more than there are records (choice, slots)", i,
+                 choice.slots);
+    }
+    if (choice.policy > CachePolicy::kNextUse || choice.per_layer > 1 || choice.distance_power > 8) {
+      return Bad("plan: a choice of no policy of this format (choice)", i);
+    }
+    if (choice.pinned > keys) return Bad("plan: a choice pins more records than there are (choice)", i, choice.pinned);
+  }
+  auto is_rate = [](float rate) { return rate >= 0 && rate <= 1; };
+  for (uint64_t i = 0; i < p.hit_curve.size; ++i) {
+    const HitPoint &point = p.hit_curve[i];
+    if (point.slots > keys || (i != 0 && point.slots <= p.hit_curve[i - 1].slots)) {
+      return Bad("plan: the hit curve does not ascend by slots, or has more than there are records (point, slots)", i,
+                 point.slots);
+    }
+    if (!is_rate(point.lru) || !is_rate(point.lfu) || !is_rate(point.planned) || !is_rate(point.belady)) {
+      return Bad("plan: a hit rate is not between 0 and 1 (point)", i);
+    }
+  }
+  if (p.recommended_slots > keys) {
+    return Bad("plan: more slots recommended than there are records (slots)", p.recommended_slots);
+  }
+  if (!(p.regret >= -1 && p.regret <= 1)) return Bad("plan: regret is not between -1 and 1");
+  return CheckNextUse(keys);
+}
+
+// Blocks ascend and their rows follow each other, so each byte of `rows` belongs to one of them.
+Status Checker::CheckNextUse(uint64_t keys) {
+  const auto &n = b_.plan.next_use;
+  if (n.usual.size != 0 && n.usual.size != keys) {
+    return Bad("next_use: usual has not one value per record (values, records)", n.usual.size, keys);
+  }
+  if (n.blocks.size != 0 && n.usual.size == 0) return Bad("next_use: blocks without usual");
+  if (!(n.scale >= 0 && n.scale <= 1)) return Bad("next_use: scale is not between 0 and 1");
+  uint64_t end = 0, before = 0;
+  for (uint64_t i = 0; i < n.blocks.size; ++i) {
+    const NextUseBlock &block = n.blocks[i];
+    if (block.source >= b_.moe_layers.size || block.target >= b_.moe_layers.size || block.same_token > 1 ||
+        (block.same_token == 1 && block.source >= block.target)) {
+      return Bad("next_use: a block has no such layers (block)", i);
+    }
+    uint64_t order = (uint64_t{block.source} << 17 | uint64_t{block.target} << 1 | block.same_token) + 1;
+    if (order <= before) return Bad("next_use: blocks do not ascend (block)", i);
+    before = order;
+    if (block.first != end) return Bad("next_use: a block's rows do not follow those before (block)", i, block.first);
+    end += uint64_t{b_.moe_layers[block.source].experts} * b_.moe_layers[block.target].experts;
+  }
+  if (n.rows.size != end) return Bad("next_use: its rows are not those of its blocks (bytes, expected)", n.rows.size, end);
   return OkStatus();
 }
 

@@ -14,6 +14,11 @@ static_assert(sizeof(Layout) == 8 && alignof(Layout) == 2, "bundle.fbs Layout");
 static_assert(sizeof(Buffer) == 24 && offsetof(Buffer, slot) == 16 && offsetof(Buffer, rows) == 20, "bundle.fbs Buffer");
 static_assert(sizeof(KvLayer) == 8 && alignof(KvLayer) == 4, "bundle.fbs KvLayer");
 static_assert(sizeof(Extent) == 24 && alignof(Extent) == 8, "bundle.fbs Extent");
+static_assert(sizeof(CacheChoice) == 16 && offsetof(CacheChoice, half_life) == 8 && offsetof(CacheChoice, per_layer) == 13,
+              "bundle.fbs CacheChoice");
+static_assert(sizeof(HitPoint) == 20 && offsetof(HitPoint, belady) == 16, "bundle.fbs HitPoint");
+static_assert(sizeof(NextUseBlock) == 12 && offsetof(NextUseBlock, target) == 6 && offsetof(NextUseBlock, same_token) == 8,
+              "bundle.fbs NextUseBlock");
 static_assert(sizeof(Operand) == 8 && offsetof(Operand, index) == 4, "bundle.fbs Operand");
 static_assert(sizeof(Record) == 16 && offsetof(Record, first_crc) == 8 && offsetof(Record, variant) == 12,
               "bundle.fbs Record");
@@ -32,7 +37,8 @@ enum Variant : uint16_t {
 };
 enum MoeLayer : uint16_t { kExperts, kTopK, kVariants, kRecords };
 enum Image : uint16_t { kIsa, kMachine, kFeatures, kImageOffset, kImageBytes, kEntries };
-enum Plan : uint16_t { kPlanContext, kChunk, kPolicy };
+enum Plan : uint16_t { kPlanContext, kChunk, kPolicy, kChoices, kHitCurve, kRecommendedSlots, kRegret, kNextUse };
+enum NextUse : uint16_t { kDiscount, kScale, kUsual, kBlocks, kRowBytes };
 enum Provenance : uint16_t { kProducer, kSource, kSourceHash, kOptions };
 }  // namespace id
 
@@ -80,6 +86,16 @@ class Walk {
     out_->plan.context = in_.Scalar<uint32_t>(plan, id::kPlanContext, 0);
     out_->plan.chunk = in_.Scalar<uint32_t>(plan, id::kChunk, 0);
     out_->plan.policy = in_.String(plan, id::kPolicy, EMOE_LIMIT_NAME_BYTES);
+    out_->plan.choices = in_.Vector<CacheChoice>(plan, id::kChoices, EMOE_LIMIT_CACHE_CHOICES);
+    out_->plan.hit_curve = in_.Vector<HitPoint>(plan, id::kHitCurve, EMOE_LIMIT_CACHE_CHOICES);
+    out_->plan.recommended_slots = in_.Scalar<uint32_t>(plan, id::kRecommendedSlots, 0);
+    out_->plan.regret = in_.Scalar<float>(plan, id::kRegret, 0);
+    FlatTable next_use = in_.Table(plan, id::kNextUse);
+    out_->plan.next_use.discount = in_.Scalar<uint8_t>(next_use, id::kDiscount, 128);
+    out_->plan.next_use.scale = in_.Scalar<float>(next_use, id::kScale, 0);
+    out_->plan.next_use.usual = in_.Vector<uint16_t>(next_use, id::kUsual, UINT32_MAX);
+    out_->plan.next_use.blocks = in_.Vector<NextUseBlock>(next_use, id::kBlocks, EMOE_LIMIT_NEXT_USE_BLOCKS);
+    out_->plan.next_use.rows = in_.Vector<int8_t>(next_use, id::kRowBytes, UINT32_MAX);
     FlatTable provenance = in_.Table(root, id::kProvenance);
     out_->provenance.producer = in_.String(provenance, id::kProducer, EMOE_LIMIT_TEXT_BYTES);
     out_->provenance.source = in_.String(provenance, id::kSource, EMOE_LIMIT_TEXT_BYTES);

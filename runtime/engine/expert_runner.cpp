@@ -37,13 +37,13 @@ Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, c
   missing_ = arena->TakeArray<uint32_t>(most_experts);
   ready_ = arena->TakeArray<uint32_t>(most_experts);
   chance_ = arena->TakeArray<float>(most_experts);
-  void *cache = arena->Take(ExpertCache::BytesNeeded(keys, options.slot_count), alignof(double));
+  void *cache = arena->Take(ExpertCache::BytesNeeded(bundle.moe_layers, options.slot_count), alignof(double));
   void *schedule = arena->Take(Schedule::BytesNeeded(layers), alignof(double));
   if (!starts_ || !tokens_of_ || !pairs_of_ || !groups_ || !tasks_ || !missing_ || !ready_ || !chance_ || !cache ||
       !schedule) {
     return Error(StatusCode::kInternal, "the arena has no room for the experts' tables");
   }
-  cache_.Init(keys, options.slot_count, options.policy, cache);
+  cache_.Init(bundle.moe_layers, options.slot_count, options.cache, cache);
   most_predicted_ = options.slot_count / 4 < kReadDepth / 2 ? options.slot_count / 4 : kReadDepth / 2;
   schedule_.Init(layers, FirstState(options), options.prefetch_bytes != 0 ? options.prefetch_bytes : token_bytes,
                  schedule);

@@ -36,7 +36,7 @@ struct ExpertOptions {
   uint32_t slot_count = 0;
   uint64_t slot_bytes = 0;
   char *slots = nullptr;    // slot_count * slot_bytes bytes, 4096-aligned
-  CachePolicy policy = CachePolicy::kLfu;
+  CacheParameters cache;
   Loading loading = Loading::kCached;
   bool prefetch = true;         // predicted records may be read
   uint64_t prefetch_bytes = 0;  // of them, per token; 0: as many as a token uses

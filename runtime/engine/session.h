@@ -30,7 +30,7 @@ struct SessionOptions {
   DirectMode direct = DirectMode::kAuto;
   uint32_t io_timeout_ms = 30000;
   const char *isa = nullptr;      // name of a kernel image; null: the best that runs here
-  const char *policy = nullptr;   // "lfu" or "lru"; null: the bundle's
+  const char *policy = nullptr;   // a name of cache_parameters.h; null: the bundle's
   Loading loading = Loading::kCached;
   bool prefetch = true;           // predicted experts may be read ahead
   uint64_t prefetch_bytes = 0;    // of them, per token; 0: as many as a token uses

@@ -126,12 +126,10 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   trace_user_ = options.trace_user;
   tap_ = options.tap;
   tap_user_ = options.tap_user;
-  CachePolicy policy = CachePolicy::kLfu;
-  bool known = options.policy != nullptr
-                   ? ParseCachePolicy(options.policy, strlen(options.policy), &policy)
-                   : bundle_->plan.policy.size == 0 ||
-                         ParseCachePolicy(bundle_->plan.policy.data, bundle_->plan.policy.size, &policy);
-  if (!known) return Error(StatusCode::kUsage, "there is no such cache policy: use lfu or lru");
+  CacheParameters cache;
+  if (!ChooseCache(*bundle_, plan_.slots, options.policy, &cache)) {
+    return Error(StatusCode::kUsage, "there is no such cache policy: use lfu, lru, edgemoe, least-stale or next-use");
+  }
 
   if (options.kernels != nullptr) {
     kernels_ = options.kernels;
@@ -177,7 +175,7 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   experts.slot_count = static_cast<uint32_t>(plan_.slots);
   experts.slot_bytes = plan_.slot_bytes;
   experts.slots = slots;
-  experts.policy = policy;
+  experts.cache = cache;
   experts.loading = options.loading;
   experts.prefetch = options.prefetch;
   experts.prefetch_bytes = options.prefetch_bytes;

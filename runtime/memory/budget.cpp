@@ -2,6 +2,7 @@
 
 #include <initializer_list>
 
+#include "runtime/experts/cache.h"
 #include "schema/kernel_abi.h"
 
 namespace emoe::rt {
@@ -39,7 +40,7 @@ uint64_t LargestRecord(const Bundle &bundle) {
 
 // Tables of the expert runner and the cache, the sampler's candidates, and what rounding takes. An upper bound of
 // what the session takes from the arena beside the parts that have their own entries.
-uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, uint64_t records, Checked &checked) {
+uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, Checked &checked) {
   uint64_t most_experts = 0, most_pairs = 0;
   for (const MoeLayer &layer : bundle.moe_layers) {
     if (layer.experts > most_experts) most_experts = layer.experts;
@@ -47,7 +48,7 @@ uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, uint64_t records, Che
     if (pairs > most_pairs) most_pairs = pairs;
   }
   uint64_t sum = 64 * 1024;
-  sum = checked.Add(sum, checked.Mul(records, 16));
+  sum = checked.Add(sum, ExpertCache::BytesNeeded(bundle.moe_layers, 0));
   sum = checked.Add(sum, checked.Mul(most_experts, 128));
   sum = checked.Add(sum, checked.Mul(most_pairs, 16));
   sum = checked.Add(sum, checked.Mul(bundle.moe_layers.size, 32));
@@ -121,7 +122,7 @@ Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan
   p.stacks = (p.threads - 1 + kReaderThreads) * kStackBytes;
   for (const MoeLayer &layer : bundle.moe_layers) p.records += layer.records.size;
   p.slot_bytes = checked.RoundUp(LargestRecord(bundle), kPageBytes);
-  p.bookkeeping = Bookkeeping(bundle, p.chunk, p.records, checked);
+  p.bookkeeping = Bookkeeping(bundle, p.chunk, checked);
 
   uint64_t fixed = p.process;
   for (uint64_t part : {p.index, p.image, p.resident, p.tokenizer, p.kv, p.activations, p.stacks, p.bookkeeping}) {

@@ -42,7 +42,7 @@ def main():
         runs += [("--prefill-chunk", c) for c in ("1", "5", "32", "96")]
         runs += [("--io", io, "--direct", direct, "--memory-budget", str(budgets[1]))
                  for io, direct in itertools.product(("uring", "pread"), ("on", "off", "auto"))]
-        runs += [("--policy", p, "--memory-budget", str(budgets[2])) for p in ("lru", "lfu")]
+        runs += [("--policy", p, "--memory-budget", str(budgets[2])) for p in ("lru", "lfu", "edgemoe", "least-stale", "next-use")]
         runs += [("--threads", "3", "--prefill-chunk", "7", "--memory-budget", str(budgets[1]), "--io", "pread")]
         different, unavailable = [], []
         for extra in runs:

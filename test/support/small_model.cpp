@@ -144,6 +144,16 @@ BundleContents smallModel() {
   index.plan->context = 256;
   index.plan->chunk = 32;
   index.plan->policy = "lfu";
+  index.plan->choices = {fb::CacheChoice(1, 0, 64, fb::CachePolicy::Lfu, 2, 0, 1),
+                         fb::CacheChoice(4, 1, 0, fb::CachePolicy::NextUse, 8, 200, 0)};
+  index.plan->hit_curve = {fb::HitPoint(2, 0, 0.25f, 0.25f, 0.5f), fb::HitPoint(4, 0.5f, 0.5f, 0.75f, 1)};
+  index.plan->recommended_slots = 4;
+  index.plan->regret = 0.25f;
+  index.plan->next_use = std::make_unique<fb::NextUseT>();
+  index.plan->next_use->scale = 0.01f;
+  index.plan->next_use->usual.assign(2 * kExperts, 20000);
+  index.plan->next_use->blocks = {fb::NextUseBlock(0, 0, 0, 0), fb::NextUseBlock(kExperts * kExperts, 0, 1, 1)};
+  index.plan->next_use->rows.assign(2 * kExperts * kExperts, -3);
   index.provenance = std::make_unique<fb::ProvenanceT>();
   index.provenance->producer = "test";
   index.provenance->source = "modèle.onnx";

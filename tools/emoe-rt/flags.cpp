@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/experts/cache_parameters.h"
 #include "tools/emoe-rt/output.h"
 
 namespace emoe::rt {
@@ -111,8 +112,8 @@ const Flag kFlags[] = {
      [](Options *o, const char *v) { return Number32(v, 1, &o->io_timeout) && o->io_timeout <= 3600; }},
     {"--isa", "NAME", "kernels to use (default: the best that this processor runs)", kSessions,
      [](Options *o, const char *v) { return *(o->isa = v) != 0; }},
-    {"--policy", "lfu|lru", "which expert makes room (default: the bundle's)", kSessions,
-     [](Options *o, const char *v) { o->policy = v; return !strcmp(v, "lfu") || !strcmp(v, "lru"); }},
+    {"--policy", "NAME", "which expert makes room: lfu, lru, edgemoe, least-stale, next-use (default: the bundle's)", kSessions,
+     [](Options *o, const char *v) { CachePolicy policy; o->policy = v; return ParseCachePolicy(v, strlen(v), &policy); }},
     {"--prompt", "TEXT", "text to go on from (default: standard input)", kRun | kTokenize,
      [](Options *o, const char *v) { o->prompt = v; return true; }},
     {"--prompt-file", "FILE", "the same, from a file", kRun | kTokenize,

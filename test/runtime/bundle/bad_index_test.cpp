@@ -1,6 +1,7 @@
 // Every rule of FORMAT.md's "validation" about the index, broken one at a time: which code, which text, which numbers.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 
@@ -55,6 +56,20 @@ constexpr const char *kExpertReads = "step: an expert kernel reads more than an 
 constexpr const char *kExpertWrites = "step: an expert kernel writes more than an output row (step, kernel)";
 constexpr const char *kExpertWeights = "step: an expert kernel reads more than its part of the record (step, kernel)";
 
+constexpr const char *kChoices =
+    "plan: choices do not ascend by slots, or have more than there are records (choice, slots)";
+constexpr const char *kPolicy = "plan: a choice of no policy of this format (choice)";
+constexpr const char *kCurve =
+    "plan: the hit curve does not ascend by slots, or has more than there are records (point, slots)";
+constexpr const char *kRate = "plan: a hit rate is not between 0 and 1 (point)";
+constexpr const char *kNoLayers = "next_use: a block has no such layers (block)";
+constexpr uint64_t kRecords = 6, kNextUseRows = 18;
+
+fb::CacheChoice choice(uint32_t slots, int policy = 0, uint8_t per_layer = 0, uint8_t power = 2) {
+  return fb::CacheChoice(slots, 0, 64, static_cast<fb::CachePolicy>(policy), power, 0, per_layer);
+}
+fb::NextUseT &nextUse(B &b) { return *b.plan->next_use; }
+
 const Case kCases[] = {
     // Model
     {"model: architecture is not plain UTF-8", 0, 0, [](B &b) { b.model->architecture = "a\nb"; }},
@@ -78,6 +93,37 @@ const Case kCases[] = {
     {"plan: chunk is out of range (chunk)", 0, 0, [](B &b) { b.plan->chunk = 0; }},
     {"plan: chunk is out of range (chunk)", 65537, 0, [](B &b) { b.plan->chunk = 65537; }},
     {"plan: policy is not plain UTF-8", 0, 0, [](B &b) { b.plan->policy = "lru\x1b[2J"; }},
+    {kChoices, 1, 4, [](B &b) { b.plan->choices = {choice(4), choice(4)}; }},
+    {kChoices, 0, 9999, [](B &b) { b.plan->choices = {choice(9999)}; }},
+    {kPolicy, 0, 0, [](B &b) { b.plan->choices = {choice(1, 5)}; }},
+    {kPolicy, 1, 0, [](B &b) { b.plan->choices = {choice(1), choice(2, 0, 2)}; }},
+    {kPolicy, 0, 0, [](B &b) { b.plan->choices = {choice(1, 0, 0, 9)}; }},
+    {"plan: a choice pins more records than there are (choice)", 0, 9999,
+     [](B &b) { b.plan->choices = {fb::CacheChoice(1, 9999, 64, fb::CachePolicy::Lfu, 2, 0, 0)}; }},
+    {kCurve, 1, 2, [](B &b) { b.plan->hit_curve = {fb::HitPoint(2, 0, 0, 0, 0), fb::HitPoint(2, 0, 0, 0, 0)}; }},
+    {kCurve, 0, 9999, [](B &b) { b.plan->hit_curve = {fb::HitPoint(9999, 0, 0, 0, 0)}; }},
+    {kRate, 0, 0, [](B &b) { b.plan->hit_curve = {fb::HitPoint(1, 1.5f, 0, 0, 0)}; }},
+    {kRate, 0, 0, [](B &b) { b.plan->hit_curve = {fb::HitPoint(1, 0, -0.1f, 0, 0)}; }},
+    {kRate, 0, 0, [](B &b) { b.plan->hit_curve = {fb::HitPoint(1, 0, 0, NAN, 0)}; }},
+    {kRate, 1, 0, [](B &b) { b.plan->hit_curve = {fb::HitPoint(1, 0, 0, 0, 0), fb::HitPoint(2, 0, 0, 0, INFINITY)}; }},
+    {"plan: more slots recommended than there are records (slots)", 9999, 0, [](B &b) { b.plan->recommended_slots = 9999; }},
+    {"plan: regret is not between -1 and 1", 0, 0, [](B &b) { b.plan->regret = NAN; }},
+    {"next_use: usual has not one value per record (values, records)", 1, kRecords,
+     [](B &b) { nextUse(b).usual.resize(1); }},
+    {"next_use: blocks without usual", 0, 0, [](B &b) { nextUse(b).usual.clear(); }},
+    {"next_use: scale is not between 0 and 1", 0, 0, [](B &b) { nextUse(b).scale = NAN; }},
+    {"next_use: scale is not between 0 and 1", 0, 0, [](B &b) { nextUse(b).scale = -1; }},
+    {kNoLayers, 0, 0, [](B &b) { nextUse(b).blocks[0] = fb::NextUseBlock(0, 2, 0, 0); }},
+    {kNoLayers, 1, 0, [](B &b) { nextUse(b).blocks[1] = fb::NextUseBlock(0, 0, 2, 1); }},
+    {kNoLayers, 1, 0, [](B &b) { nextUse(b).blocks[1] = fb::NextUseBlock(0, 0, 1, 2); }},
+    {kNoLayers, 0, 0, [](B &b) { nextUse(b).blocks[0] = fb::NextUseBlock(0, 0, 0, 1); }},
+    {"next_use: blocks do not ascend (block)", 1, 0, [](B &b) { nextUse(b).blocks[1] = nextUse(b).blocks[0]; }},
+    {"next_use: a block's rows do not follow those before (block)", 1, 1,
+     [](B &b) { nextUse(b).blocks[1] = fb::NextUseBlock(1, 0, 1, 1); }},
+    {"next_use: its rows are not those of its blocks (bytes, expected)", kNextUseRows - 1, kNextUseRows,
+     [](B &b) { nextUse(b).rows.pop_back(); }},
+    {"index: a list is longer than the format allows (offset in the index)", ~0ull, 0,
+     [](B &b) { b.plan->choices.resize(1025); }},
     {kText, 0, 0, [](B &b) { b.provenance->producer = "\xff"; }},
     {kText, 0, 0, [](B &b) { b.provenance->source = "a\x7f"; }},
     {kText, 0, 0, [](B &b) { b.provenance->source_hash = std::string("a\0b", 3); }},

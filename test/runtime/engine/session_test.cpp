@@ -66,7 +66,7 @@ TEST(Session, SameBitsWhateverThreadsChunkAndReading) {
     for (uint32_t chunk : {1, 5, 32, 64}) {
       for (IoMode io : {IoMode::kAuto, IoMode::kPread}) {
         for (DirectMode direct : {DirectMode::kAuto, DirectMode::kOff}) {
-          for (const char *policy : {"lru", "lfu"}) {
+          for (const char *policy : {"lru", "next-use"}) {
             SessionOptions options = Options(threads, chunk);
             options.io = io;
             options.direct = direct;

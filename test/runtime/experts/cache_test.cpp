@@ -6,137 +6,559 @@
 #include <cmath>
 #include <map>
 #include <random>
+#include <set>
+#include <string>
 #include <vector>
 
 namespace emoe::rt {
 namespace {
 
 struct Fixture {
+  std::vector<MoeLayer> layers;
   std::vector<uint64_t> memory;
   ExpertCache cache;
-  Fixture(uint32_t keys, uint32_t slots, CachePolicy policy)
-      : memory((ExpertCache::BytesNeeded(keys, slots) + 7) / 8) {
-    cache.Init(keys, slots, policy, memory.data());
+  Fixture(const std::vector<std::pair<uint32_t, uint32_t>> &shape, uint32_t slots, const CacheParameters &parameters) {
+    for (auto [experts, top_k] : shape) layers.push_back({experts, top_k, {}, {}});
+    Span<MoeLayer> span{layers.data(), layers.size()};
+    memory.assign((ExpertCache::BytesNeeded(span, slots) + 7) / 8, 0x7777777777777777u);
+    cache.Init(span, slots, parameters, memory.data());
+  }
+  // One layer's step for one token as the expert runner does it; the letters of what missed, a for key 0.
+  std::string Step(const std::string &keys, uint32_t uses = 1) {
+    std::string missed;
+    std::vector<int32_t> slots;
+    for (char c : keys) {
+      int32_t slot = cache.Use(static_cast<uint32_t>(c - 'a'), uses);
+      if (slot < 0) missed += c;
+      if (slot >= 0) slots.push_back(slot);
+    }
+    for (char c : missed) {
+      int32_t slot = cache.Acquire(static_cast<uint32_t>(c - 'a'));
+      EXPECT_GE(slot, 0);
+      cache.Commit(slot);
+      slots.push_back(slot);
+    }
+    for (int32_t slot : slots) cache.Unpin(slot);
+    return missed;
+  }
+  std::string Token(const std::vector<std::string> &steps) {
+    cache.Advance(1);
+    std::string missed;
+    for (const std::string &keys : steps) missed += Step(keys);
+    return missed;
+  }
+  std::string Resident() const {
+    std::string all;
+    uint32_t keys = 0;
+    for (const MoeLayer &layer : layers) keys += layer.experts;
+    for (uint32_t key = 0; key < keys; ++key) {
+      if (cache.Find(key) >= 0) all += static_cast<char>('a' + key);
+    }
+    return all;
   }
 };
 
-// The same by maps, with the worth of a key written down as its definition says.
+CacheParameters Policy(CachePolicy policy, uint16_t half_life = 64) {
+  CacheParameters parameters;
+  parameters.policy = policy;
+  parameters.half_life = half_life;
+  return parameters;
+}
+
+// Two layers of four experts: a b c d, e f g h; one is used in each.
+const std::vector<std::pair<uint32_t, uint32_t>> kTwo = {{4, 1}, {4, 1}};
+
+TEST(Cache, LruByHand) {
+  Fixture f(kTwo, 3, Policy(CachePolicy::kLru));
+  EXPECT_EQ(f.Token({"a", "e"}), "ae");
+  EXPECT_EQ(f.Token({"b", "e"}), "b");
+  EXPECT_EQ(f.Resident(), "abe");
+  EXPECT_EQ(f.Token({"a", "f"}), "f");  // b is the one used longest ago
+  EXPECT_EQ(f.Resident(), "aef");
+  EXPECT_EQ(f.Token({"b", "e"}), "be");  // e goes for b although it is used next, then a for e
+  EXPECT_EQ(f.Resident(), "bef");
+  EXPECT_EQ(f.cache.counters().hits, 2u);
+  EXPECT_EQ(f.cache.counters().misses, 6u);
+  EXPECT_EQ(f.cache.counters().evictions, 3u);
+}
+
+TEST(Cache, LruBelowOneTokenHitsNothing) {
+  Fixture f({{4, 1}, {4, 1}, {4, 1}}, 2, Policy(CachePolicy::kLru));
+  for (int i = 0; i < 9; ++i) f.Token({"a", "e", "i"});
+  EXPECT_EQ(f.cache.counters().hits, 0u);
+  CacheParameters shared = Policy(CachePolicy::kLru);
+  shared.per_layer = true;
+  Fixture g({{4, 1}, {4, 1}, {4, 1}}, 2, shared);
+  for (int i = 0; i < 9; ++i) g.Token({"a", "e", "i"});
+  EXPECT_EQ(g.cache.counters().hits, 8u) << "slots per layer keep something";
+}
+
+TEST(Cache, LfuByHand) {
+  Fixture f(kTwo, 3, Policy(CachePolicy::kLfu, 0));
+  f.Token({"a", "e"});
+  f.Token({"a", "e"});
+  EXPECT_EQ(f.Token({"b", "f"}), "bf");  // a 2, e 2, b 1: f takes b's slot
+  EXPECT_EQ(f.Resident(), "aef");
+  EXPECT_EQ(f.Token({"c", "g"}), "cg");  // f goes, then c
+  EXPECT_EQ(f.Resident(), "aeg");
+  f.cache.Advance(4);
+  f.Step("c", 4);
+  EXPECT_EQ(f.Resident(), "ace") << "four tokens used c: five uses, more than all others; g goes";
+}
+
+TEST(Cache, LfuForgetsAndNeverOverflows) {
+  Fixture f({{3, 1}}, 2, Policy(CachePolicy::kLfu));
+  f.Step("a", 1000);
+  f.cache.Advance(1);
+  f.Step("b", 1);
+  f.cache.Advance(1000000);  // through many rescalings
+  EXPECT_EQ(f.Step("b"), "");
+  f.cache.Advance(1);
+  EXPECT_EQ(f.Step("c"), "c");
+  EXPECT_EQ(f.Resident(), "bc") << "what was loved long ago makes room";
+}
+
+// Layers of one expert each: the distance alone decides, and the paper's printed formula would decide otherwise.
+TEST(Cache, EdgeMoeKeepsTheNextLayer) {
+  Fixture f({{1, 1}, {1, 1}, {1, 1}, {1, 1}}, 3, Policy(CachePolicy::kEdgeMoe, 0));
+  EXPECT_EQ(f.Token({"a", "b", "c"}), "abc");
+  // At layer 3 all were used once; a is 1 layer ahead, b 2, c 3: c has the least f / d.
+  EXPECT_EQ(f.Step("d"), "d");
+  EXPECT_EQ(f.Resident(), "abd");
+  EXPECT_EQ(f.Token({"a", "b"}), "");
+  // At layer 2: a has 2 / 2, b 2 / 3, d 1 / 1.
+  EXPECT_EQ(f.Step("c"), "c");
+  EXPECT_EQ(f.Resident(), "acd");
+}
+
+TEST(Cache, LeastStaleByHand) {
+  Fixture f({{3, 1}, {3, 1}, {3, 1}}, 4, Policy(CachePolicy::kLeastStale));  // a b c, d e f, g h i
+  EXPECT_EQ(f.Token({"a", "d", "g"}), "adg");
+  EXPECT_EQ(f.Token({"b"}), "b");
+  EXPECT_EQ(f.Step("e"), "e");  // a's layer ran without using it
+  EXPECT_EQ(f.Resident(), "bdeg");
+  EXPECT_EQ(f.Step("h"), "h");  // d, for the same reason, although g was used later than d in the token before
+  EXPECT_EQ(f.Resident(), "begh");
+  EXPECT_EQ(f.Token({"a"}), "a");  // all others are still to run but b
+  EXPECT_EQ(f.Resident(), "aegh");
+  EXPECT_EQ(f.Step("f"), "f");  // e ran unused; a was used by this token; g and h are ahead
+  EXPECT_EQ(f.Resident(), "afgh");
+  EXPECT_EQ(f.Step("i"), "i");  // g, then the step's own
+  EXPECT_EQ(f.Resident(), "afhi");
+}
+
+// usual of 65535, tables of scale 0.01.
+struct Tables {
+  std::vector<uint16_t> usual;
+  std::vector<NextUseBlock> blocks;
+  std::vector<int8_t> rows;
+  CacheParameters Parameters(uint8_t recent, uint8_t power) const {
+    CacheParameters parameters = Policy(CachePolicy::kNextUse);
+    parameters.recent = recent;
+    parameters.distance_power = power;
+    parameters.scale = 0.01f;
+    parameters.usual = {usual.data(), usual.size()};
+    parameters.blocks = {blocks.data(), blocks.size()};
+    parameters.rows = {rows.data(), rows.size()};
+    return parameters;
+  }
+};
+
+uint16_t Share(double p) { return static_cast<uint16_t>(std::lround(p * 65535)); }
+
+TEST(Cache, NextUseByTables) {
+  Tables t;
+  t.usual = {Share(.5), Share(.3), Share(.2), Share(.1), Share(.4), Share(.4), Share(.1), Share(.1)};
+  // After a token with c, layer 0 wants b less; a token that chose c wants g, not e.
+  t.blocks = {{0, 0, 0, 0}, {16, 0, 1, 1}};
+  t.rows.assign(32, 0);
+  t.rows[2 * 4 + 1] = -25;
+  t.rows[16 + 2 * 4 + 2] = 60;
+  t.rows[16 + 2 * 4 + 0] = -35;
+  Fixture f(kTwo, 4, t.Parameters(0, 0));
+  f.cache.Advance(1);
+  EXPECT_EQ(f.Step("b"), "b");
+  EXPECT_NEAR(f.cache.Worth(1), .3, 1e-4);
+  EXPECT_EQ(f.Step("e"), "e");
+  EXPECT_EQ(f.Token({"a", "f"}), "af");
+  EXPECT_EQ(f.Token({"c"}), "c");  // b has .3 - .25 for later tokens, e .4 - .35 for this one
+  EXPECT_NEAR(f.cache.Worth(1), .05, 1e-4);
+  EXPECT_NEAR(f.cache.Worth(4), .05, 1e-4);
+  EXPECT_NEAR(f.cache.Worth(6), .7, 1e-4);
+  EXPECT_NEAR(f.cache.Worth(0), .5, 1e-4);
+  EXPECT_EQ(f.Resident().size(), 4u);
+  EXPECT_EQ(f.Step("g"), "g");
+  EXPECT_NEAR(f.cache.Worth(4), .4, 1e-4) << "the layer ran: what the token chose before it counts no longer";
+  f.cache.Advance(2);  // a chunk: nobody knows what its last token chose
+  f.Step("a", 2);
+  EXPECT_NEAR(f.cache.Worth(1), .3, 1e-4);
+}
+
+TEST(Cache, NextUseHeedsExpectationsAndDistance) {
+  Tables t;
+  t.usual.assign(8, Share(.4));
+  Fixture f(kTwo, 4, t.Parameters(0, 4));
+  f.cache.Advance(1);
+  EXPECT_EQ(f.Step("a"), "a");
+  EXPECT_NEAR(f.cache.Worth(0), .2, 1e-4) << "two layers away";
+  EXPECT_NEAR(f.cache.Worth(4), .4, 1e-4) << "one";
+  const float expected[] = {.9f, .1f, 0, 0};
+  f.cache.Expect(1, expected);
+  EXPECT_NEAR(f.cache.Worth(4), .65, 1e-4) << "half of .9 and half of .4";
+  EXPECT_NEAR(f.cache.Worth(5), .25, 1e-4);
+  f.Step("e");
+  EXPECT_NEAR(f.cache.Worth(5), .2, 1e-4);
+  f.cache.Expect(1, expected);  // it ran: too late
+  EXPECT_NEAR(f.cache.Worth(5), .2, 1e-4);
+}
+
+TEST(Cache, PinnedRecordsStay) {
+  Tables t;
+  t.usual = {Share(.1), Share(.9), Share(.2), 0, 0, 0, Share(.2), 0};
+  CacheParameters parameters = t.Parameters(0, 0);
+  parameters.policy = CachePolicy::kLru;
+  parameters.pinned = 2;  // b, and c before g
+  Fixture f(kTwo, 3, parameters);
+  f.Token({"b", "e"});
+  f.Token({"c", "f"});
+  for (int i = 0; i < 9; ++i) f.Token({i % 2 ? "a" : "d", i % 2 ? "e" : "h"});
+  EXPECT_EQ(f.Resident(), "bch");
+  parameters.pinned = 8;  // clamped, so that every step finds room
+  Fixture g(kTwo, 2, parameters);
+  for (const char *key : {"b", "c", "a", "d"}) EXPECT_EQ(g.Token({key}), key);
+}
+
+TEST(Cache, SlotsPerLayerHoldTheirShare) {
+  CacheParameters parameters = Policy(CachePolicy::kLfu);
+  parameters.per_layer = true;
+  Fixture f({{4, 1}, {8, 1}}, 7, parameters);  // 2 and 4 of 7, the rest to the first
+  std::mt19937 random(1);
+  for (int i = 0; i < 500; ++i) {
+    f.Token({std::string(1, static_cast<char>('a' + random() % 4)), std::string(1, static_cast<char>('e' + random() % 8))});
+  }
+  std::string all = f.Resident();
+  EXPECT_EQ(all.size(), 7u);
+  EXPECT_EQ(std::count_if(all.begin(), all.end(), [](char c) { return c < 'e'; }), 3);
+}
+
+TEST(Cache, FewerSlotsThanAStepUses) {
+  for (CachePolicy policy : {CachePolicy::kLru, CachePolicy::kNextUse}) {
+    Fixture f({{6, 5}}, 2, Policy(policy));
+    for (int token = 0; token < 4; ++token) {
+      f.cache.Advance(1);
+      std::vector<uint32_t> missing;
+      std::vector<int32_t> held;
+      for (uint32_t key = 0; key < 5; ++key) {
+        int32_t slot = f.cache.Use(key, 1);
+        if (slot < 0) {
+          missing.push_back(key);
+        } else {
+          held.push_back(slot);
+        }
+      }
+      for (uint32_t key : missing) {
+        int32_t slot = f.cache.Acquire(key);
+        if (slot < 0) {  // computed: the slots of this step serve it again
+          for (int32_t pinned : held) f.cache.Unpin(pinned);
+          held.clear();
+          slot = f.cache.Acquire(key);
+        }
+        ASSERT_GE(slot, 0);
+        f.cache.Commit(slot);
+        held.push_back(slot);
+      }
+      for (int32_t pinned : held) f.cache.Unpin(pinned);
+    }
+    EXPECT_EQ(f.cache.counters().hits + f.cache.counters().misses, 20u);
+  }
+}
+
+// A chunk that uses every expert of a layer reads through a few slots; what other layers hold and is worth more stays.
+TEST(Cache, PrefillDoesNotFlush) {
+  Fixture f({{20, 2}, {40, 2}}, 30, Policy(CachePolicy::kLfu));
+  for (int i = 0; i < 10; ++i) {
+    f.cache.Advance(8);
+    for (uint32_t key = 0; key < 20; ++key) {
+      int32_t slot = f.cache.Use(key, 8);
+      if (slot < 0) {
+        slot = f.cache.Acquire(key);
+        f.cache.Commit(slot);
+      }
+      f.cache.Unpin(slot);
+    }
+  }
+  f.cache.Advance(40);
+  std::vector<int32_t> held;
+  for (uint32_t key = 20; key < 60; ++key) ASSERT_EQ(f.cache.Use(key, 1), -1);
+  for (uint32_t key = 20; key < 60; ++key) {
+    int32_t slot = f.cache.Acquire(key);
+    if (slot < 0) {
+      for (int32_t pinned : held) f.cache.Unpin(pinned);
+      held.clear();
+      slot = f.cache.Acquire(key);
+    }
+    ASSERT_GE(slot, 0);
+    f.cache.Commit(slot);
+    held.push_back(slot);
+  }
+  for (uint32_t key = 0; key < 20; ++key) EXPECT_GE(f.cache.Find(key), 0);
+}
+
+TEST(Cache, PredictedRecordsComeOnlyForWorse) {
+  Tables t;
+  t.usual = {Share(.5), Share(.3), 0, 0, Share(.6), Share(.2), 0, 0};
+  Fixture f(kTwo, 2, t.Parameters(0, 0));
+  f.Token({"a", "e"});
+  f.cache.Advance(1);
+  f.Step("b");  // a .5 goes, e .6 stays
+  EXPECT_EQ(f.Resident(), "be");
+  EXPECT_EQ(f.cache.AcquireIfWorse(5, .9f), -1) << "e is worth more, b belongs to the step";
+  f.Step("e");
+  int32_t slot = f.cache.AcquireIfWorse(0, .4f);  // half of .4, half of .5: more than b's .3
+  ASSERT_GE(slot, 0);
+  EXPECT_EQ(f.Resident(), "ae");
+  EXPECT_EQ(f.cache.AcquireIfWorse(1, 1), -1) << "a slot that is being read is pinned, e is the step's";
+  EXPECT_EQ(f.cache.Use(4, 1), f.cache.Find(4));
+  f.cache.Unpin(f.cache.Find(4));
+  f.cache.Commit(slot);
+  f.cache.Unpin(slot);
+  EXPECT_EQ(f.Token({"a"}), "");
+  EXPECT_EQ(f.cache.counters().prefetched, 1u);
+  EXPECT_EQ(f.cache.counters().prefetch_hits, 1u);
+  EXPECT_EQ(f.Token({"a"}), "");
+  EXPECT_EQ(f.cache.counters().prefetch_hits, 1u) << "the first use counts";
+  EXPECT_EQ(f.cache.AcquireIfWorse(6, 0), -1) << "what is worth nothing takes no slot";
+}
+
+TEST(Cache, AbandonedSlotsAreFree) {
+  Fixture f(kTwo, 2, Policy(CachePolicy::kLfu));
+  f.cache.Advance(1);
+  EXPECT_EQ(f.cache.Use(0, 1), -1);
+  int32_t slot = f.cache.Acquire(0);
+  EXPECT_FALSE(f.cache.valid(slot));
+  EXPECT_EQ(f.cache.Use(0, 1), -1) << "it is not there yet";
+  f.cache.Abandon(slot);
+  EXPECT_EQ(f.cache.Find(0), -1);
+  EXPECT_EQ(f.Token({"b", "e"}), "be");
+  EXPECT_EQ(f.cache.counters().evictions, 0u);
+}
+
+// The worth of every record written down as its definition says, over the whole history, for random shapes, policies,
+// parameters and tables; the cache must evict the record that is least worth, and count alike.
 struct Model {
-  CachePolicy policy;
+  CacheParameters p;
+  std::vector<MoeLayer> layers;
+  std::vector<uint32_t> first;
   uint32_t slots;
-  double now = 0, clock = 0;
-  std::map<uint32_t, std::vector<std::pair<double, double>>> uses;  // time, weight
-  std::map<uint32_t, double> last;
-  std::map<uint32_t, int> resident;  // key -> pins
-  double Worth(uint32_t key) {
-    if (policy == CachePolicy::kLru) return last[key];
-    double worth = 0;
-    for (auto [time, weight] : uses[key]) worth += weight * std::exp2((time - now) / 64);
-    return worth;
+  struct Past {
+    double time;
+    uint32_t uses;
+    uint64_t tick;
+  };
+  std::map<uint32_t, std::vector<Past>> past;
+  std::vector<std::vector<uint32_t>> chosen;  // [layer]: of its last token
+  std::vector<bool> ahead;
+  std::map<uint32_t, std::vector<double>> sums;  // of a layer ahead: what counts, frozen as sources run
+  uint64_t tick = 0, token_start = 0;
+  double time = 0;
+  uint32_t now = 0;
+  std::set<uint32_t> resident;
+
+  uint32_t LayerOf(uint32_t key) const {
+    uint32_t layer = 0;
+    while (layer + 1 < layers.size() && key >= first[layer + 1]) ++layer;
+    return layer;
+  }
+  double Tables(uint32_t key) const {
+    uint32_t target = LayerOf(key);
+    double sum = 0;
+    for (const NextUseBlock &block : p.blocks) {
+      if (block.target != target) continue;
+      // A target ahead hears of this token from the layers that ran, and of the token before from the others.
+      bool ran = !ahead[block.source];
+      bool counts = ahead[target] ? (block.same_token ? ran : !ran) : !block.same_token;
+      if (!counts) continue;
+      for (uint32_t expert : chosen[block.source]) {
+        sum += p.rows[block.first + expert * layers[target].experts + key - first[target]];
+      }
+    }
+    return sum;
+  }
+  double Recent(uint32_t key) const {
+    auto found = past.find(key);
+    double sum = 0;
+    if (found == past.end()) return 0;
+    for (const Past &use : found->second) {
+      sum += use.uses * (p.half_life == 0 ? 1 : std::exp2((use.time - time) / p.half_life));
+    }
+    return p.half_life == 0 ? sum / time : sum * (std::exp2(1.0 / p.half_life) - 1);
+  }
+  double Worth(uint32_t key) const {
+    uint32_t layer = LayerOf(key), count = static_cast<uint32_t>(layers.size());
+    uint32_t distance = (layer + count - now - 1) % count + 1;
+    auto found = past.find(key);
+    double last = found == past.end() ? 0 : static_cast<double>(found->second.back().tick);
+    switch (p.policy) {
+      case CachePolicy::kLru:
+        return last;
+      case CachePolicy::kLfu:
+        return Recent(key);
+      case CachePolicy::kEdgeMoe:
+        return Recent(key) / distance;
+      case CachePolicy::kLeastStale:
+        return last + (ahead[layer] ? 2e12 : last > static_cast<double>(token_start) ? 1e12 : 0);
+      case CachePolicy::kNextUse:
+        break;
+    }
+    double value = Recent(key);
+    if (p.usual.size != 0) {
+      double tables = std::max(1e-4, p.usual[key] / 65535.0 + Tables(key) * static_cast<double>(p.scale));
+      value = (1 - p.recent / 255.0) * tables + p.recent / 255.0 * value;
+    }
+    return value / std::pow(distance, p.distance_power / 4.0);
   }
 };
 
 TEST(Cache, AgreesWithTheDefinition) {
-  for (CachePolicy policy : {CachePolicy::kLfu, CachePolicy::kLru}) {
-    for (uint32_t seed = 0; seed < 30; ++seed) {
-      std::mt19937 random(seed);
-      uint32_t keys = random() % 30 + 4, slots = random() % 8 + 2;
-      Fixture f(keys, slots, policy);
-      Model m{policy, slots, 0, 0, {}, {}, {}};
-      std::map<uint32_t, int32_t> slot_of;
-      uint64_t hits = 0, misses = 0;
-      for (int step = 0; step < 400; ++step) {
-        uint32_t tokens = random() % 3 + 1;
-        f.cache.Advance(tokens);
-        m.now += tokens;
-        std::vector<uint32_t> pinned;
-        for (uint32_t i = 0; i < random() % slots + 1; ++i) {
-          uint32_t key = std::min(random() % keys, random() % keys), uses = random() % 4 + 1;
-          if (std::find(pinned.begin(), pinned.end(), key) != pinned.end()) continue;
-          m.uses[key].push_back({m.now, uses});
-          m.last[key] = ++m.clock;
-          int32_t slot = f.cache.Use(key, uses);
-          bool known = m.resident.count(key);
-          ASSERT_EQ(slot >= 0, known);
-          (known ? hits : misses)++;
-          if (!known) {
-            uint32_t victim = keys;
-            if (m.resident.size() == slots) {
-              double least = 1e300;
-              for (auto &[other, pins] : m.resident) {
-                if (pins == 0) least = std::min(least, m.Worth(other));
-              }
-              slot = f.cache.Acquire(key);
-              for (auto &[other, at] : slot_of) {
-                if (at == slot) victim = other;
-              }
-              bool all_pinned = least == 1e300;
-              ASSERT_EQ(slot < 0, all_pinned);
-              if (all_pinned) continue;
-              ASSERT_LT(victim, keys);
-              EXPECT_EQ(m.resident[victim], 0) << "a pinned record was evicted";
-              EXPECT_NEAR(m.Worth(victim), least, 1e-9 * (1 + least));
-              EXPECT_EQ(f.cache.Find(victim), -1);
-              m.resident.erase(victim);
-              slot_of.erase(victim);
-            } else {
-              slot = f.cache.Acquire(key);
-              ASSERT_GE(slot, 0);
-            }
-            EXPECT_FALSE(f.cache.valid(slot));
-            if (random() % 8 == 0) {  // the read failed
-              f.cache.Abandon(slot);
-              EXPECT_EQ(f.cache.Find(key), -1);
-              continue;
-            }
-            f.cache.Commit(slot);
-            for (auto &[other, at] : slot_of) EXPECT_NE(at, slot);
-            slot_of[key] = slot;
-            m.resident[key] = 0;
+  uint64_t evictions = 0;
+  for (uint32_t seed = 0; seed < 150; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    std::vector<std::pair<uint32_t, uint32_t>> shape;
+    uint32_t keys = 0, most = 0;
+    for (uint32_t i = 0; i < random() % 4 + 1; ++i) {
+      uint32_t experts = random() % 9 + 2, top_k = random() % std::min(3u, experts) + 1;
+      shape.push_back({experts, top_k});
+      keys += experts;
+      most = std::max(most, top_k);
+    }
+    Tables t;
+    bool tables = random() % 3 != 0;
+    for (uint32_t i = 0; tables && i < keys; ++i) t.usual.push_back(static_cast<uint16_t>(random() % 65536));
+    for (uint16_t s = 0; tables && s < shape.size(); ++s) {
+      for (uint16_t to = 0; to < shape.size(); ++to) {
+        for (uint8_t same = 0; same < (s < to ? 2 : 1); ++same) {
+          if (random() % 4 == 0) continue;
+          t.blocks.push_back({static_cast<uint32_t>(t.rows.size()), s, to, same});
+          for (uint32_t i = 0; i < shape[s].first * shape[to].first; ++i) {
+            t.rows.push_back(static_cast<int8_t>(random() % 256));
           }
-          EXPECT_EQ(slot, slot_of[key]);
-          EXPECT_TRUE(f.cache.valid(slot));
-          ++m.resident[key];
-          pinned.push_back(key);
-        }
-        for (uint32_t key : pinned) {
-          f.cache.Unpin(slot_of[key]);
-          --m.resident[key];
         }
       }
-      EXPECT_EQ(f.cache.counters().hits, hits);
-      EXPECT_EQ(f.cache.counters().misses, misses);
     }
+    CacheParameters p = t.Parameters(static_cast<uint8_t>(random() % 256), static_cast<uint8_t>(random() % 9));
+    p.policy = static_cast<CachePolicy>(seed % kCachePolicies);
+    p.half_life = static_cast<uint16_t>(random() % 3 ? random() % 50 + 1 : 0);
+    uint32_t slots = most + random() % 8;
+    Fixture f(shape, slots, p);
+    Model m{p, f.layers, {}, slots, {}, {}, {}, {}, 0, 0, 0, 0, {}};
+    m.chosen.resize(shape.size());
+    m.ahead.assign(shape.size(), true);
+    for (uint32_t i = 0, at = 0; i < shape.size(); at += shape[i++].first) m.first.push_back(at);
+    uint64_t hits = 0, misses = 0;
+    for (int token = 0; token < 120; ++token) {
+      f.cache.Advance(1);
+      m.time += 1;
+      m.token_start = m.tick;
+      m.ahead.assign(shape.size(), true);
+      for (uint32_t layer = 0; layer < shape.size(); ++layer) {
+        if (random() % 50 == 0) break;  // the sequence was given up
+        m.now = layer;
+        m.ahead[layer] = false;
+        m.chosen[layer].clear();
+        std::set<uint32_t> step;
+        while (step.size() < shape[layer].second) {
+          step.insert(m.first[layer] + std::min(random(), random()) % shape[layer].first);
+        }
+        std::vector<uint32_t> missing;
+        for (uint32_t key : step) {
+          m.past[key].push_back({m.time, 1, ++m.tick});
+          m.chosen[layer].push_back(key - m.first[layer]);
+          int32_t slot = f.cache.Use(key, 1);
+          ASSERT_EQ(slot >= 0, m.resident.count(key) == 1);
+          (slot >= 0 ? hits : misses)++;
+          if (slot >= 0) {
+            f.cache.Unpin(slot);
+          } else {
+            missing.push_back(key);
+          }
+        }
+        for (uint32_t key : missing) {
+          double least = 1e300;
+          for (uint32_t other : m.resident) {
+            if (step.count(other) == 0) least = std::min(least, m.Worth(other));
+          }
+          int32_t slot = f.cache.Acquire(key);
+          ASSERT_GE(slot, 0);
+          std::vector<uint32_t> gone;
+          for (uint32_t other : m.resident) {
+            if (f.cache.Find(other) < 0) gone.push_back(other);
+          }
+          ASSERT_EQ(gone.size(), m.resident.size() == slots ? 1u : 0u);
+          if (!gone.empty()) {
+            ASSERT_EQ(step.count(gone[0]), 0u) << "a record that the step uses was evicted";
+            ASSERT_NEAR(m.Worth(gone[0]), least, 1e-9 * (1 + least));
+            m.resident.erase(gone[0]);
+            ++evictions;
+          }
+          if (random() % 20 == 0) {
+            f.cache.Abandon(slot);
+            continue;
+          }
+          f.cache.Commit(slot);
+          f.cache.Unpin(slot);
+          m.resident.insert(key);
+        }
+      }
+    }
+    EXPECT_EQ(f.cache.counters().hits, hits);
+    EXPECT_EQ(f.cache.counters().misses, misses);
   }
-}
-
-TEST(Cache, LfuForgetsAndNeverOverflows) {
-  Fixture f(3, 2, CachePolicy::kLfu);
-  for (uint32_t key : {0u, 1u}) {
-    f.cache.Use(key, key == 0 ? 1000 : 1);
-    int32_t slot = f.cache.Acquire(key);
-    f.cache.Commit(slot);
-    f.cache.Unpin(slot);
-  }
-  f.cache.Advance(1000000);  // through many rescalings
-  int32_t slot = f.cache.Use(1, 1);
-  ASSERT_GE(slot, 0);
-  f.cache.Unpin(slot);
-  f.cache.Use(2, 1);
-  slot = f.cache.Acquire(2);
-  EXPECT_EQ(slot, f.cache.Find(2));
-  EXPECT_EQ(f.cache.Find(0), -1) << "what was loved long ago makes room";
-  EXPECT_GE(f.cache.Find(1), 0);
+  EXPECT_GT(evictions, 5000u);
 }
 
 TEST(Cache, PolicyNames) {
-  CachePolicy policy;
-  EXPECT_TRUE(ParseCachePolicy("lru", 3, &policy));
-  EXPECT_EQ(policy, CachePolicy::kLru);
-  EXPECT_TRUE(ParseCachePolicy("lfu", 3, &policy));
-  EXPECT_EQ(policy, CachePolicy::kLfu);
-  EXPECT_FALSE(ParseCachePolicy("lfux", 4, &policy));
-  EXPECT_FALSE(ParseCachePolicy("", 0, &policy));
+  for (uint32_t i = 0; i < kCachePolicies; ++i) {
+    auto policy = static_cast<CachePolicy>(i);
+    CachePolicy parsed;
+    std::string name = CachePolicyName(policy);
+    ASSERT_TRUE(ParseCachePolicy(name.data(), name.size(), &parsed));
+    EXPECT_EQ(parsed, policy);
+    EXPECT_FALSE(ParseCachePolicy(name.data(), name.size() - 1, &parsed));
+  }
+  CachePolicy parsed;
+  EXPECT_FALSE(ParseCachePolicy("lfux", 4, &parsed));
+  EXPECT_FALSE(ParseCachePolicy("", 0, &parsed));
+}
+
+TEST(CacheParameters, TheChoiceGoesBySlots) {
+  Bundle bundle;
+  CacheParameters chosen;
+  ASSERT_TRUE(ChooseCache(bundle, 10, nullptr, &chosen));
+  EXPECT_EQ(chosen.policy, CachePolicy::kLfu) << "a bundle without a plan";
+  const CacheChoice choices[] = {{8, 0, 32, CachePolicy::kEdgeMoe, 4, 0, 0},
+                                 {16, 3, 16, CachePolicy::kNextUse, 1, 99, 1},
+                                 {32, 0, 8, CachePolicy::kLru, 0, 0, 0}};
+  bundle.plan.choices = {choices, 3};
+  struct {
+    uint64_t slots;
+    const char *policy;
+    CachePolicy expected;
+    uint16_t half_life;
+  } cases[] = {{1, nullptr, CachePolicy::kEdgeMoe, 32},  {8, nullptr, CachePolicy::kEdgeMoe, 32},
+               {15, nullptr, CachePolicy::kEdgeMoe, 32}, {16, nullptr, CachePolicy::kNextUse, 16},
+               {99, nullptr, CachePolicy::kLru, 8},      {99, "next-use", CachePolicy::kNextUse, 16},
+               {1, "lru", CachePolicy::kLru, 8},         {16, "lfu", CachePolicy::kLfu, 64}};
+  for (const auto &c : cases) {
+    ASSERT_TRUE(ChooseCache(bundle, c.slots, c.policy, &chosen));
+    EXPECT_EQ(chosen.policy, c.expected) << c.slots;
+    EXPECT_EQ(chosen.half_life, c.half_life) << c.slots;
+  }
+  ASSERT_TRUE(ChooseCache(bundle, 20, nullptr, &chosen));
+  EXPECT_EQ(chosen.pinned, 3u);
+  EXPECT_EQ(chosen.recent, 99u);
+  EXPECT_TRUE(chosen.per_layer);
+  EXPECT_FALSE(ChooseCache(bundle, 20, "belady", &chosen));
 }
 
 }  // namespace
