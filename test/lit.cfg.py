@@ -1,8 +1,10 @@
 # How lit runs the textual tests: RUN lines in *.mlir and *.test below test/.
-# Substitutions: the tools of this build by name; %shared (REQUIRES: shared) is the folder of models and data.
+# Substitutions: the tools of this build by name; %shared (REQUIRES: shared) is the folder of models and data; %model is
+# the model that ships with the project; "%exits N command" succeeds if the command's exit code is N.
 # Features: each built tool's name, `shared`, and the machine (`x86_64`, `aarch64`).
 import os
 import platform
+import sys
 
 import lit.formats
 
@@ -26,3 +28,7 @@ if os.path.isdir(shared):
     config.available_features.add("shared")
     config.substitutions.append(("%shared", os.path.abspath(shared)))
 config.available_features.add(platform.machine())
+
+config.substitutions.append(("%model", os.path.join(config.test_source_root, "models", "bookmoe-5m")))
+config.substitutions.append(("%python", sys.executable))
+config.substitutions.append(("%exits", f"{sys.executable} {os.path.join(config.test_source_root, 'tools', 'exits.py')}"))

@@ -121,6 +121,7 @@ int EvalVerb(const Options &options) {
   if (!work.bundle.tokenizer.present) {
     return Fail(6, "%s: it holds no tokenizer; compile the model with --tokenizer tokenizer.json", options.bundle);
   }
+  if (int code = work.Check(options.window, true, false)) return code;
   // The ids take their memory before the session plans its own; the texts give theirs back.
   int32_t *ids[kMostTexts];
   size_t counts[kMostTexts];

@@ -152,6 +152,7 @@ int RunVerb(const Options &given) {
   char *text = nullptr;
   size_t bytes = 0;
   if (int code = work.Open()) return code;
+  if (int code = work.Check(0, false, true)) return code;
   if (int code = ReadPrompt(options, &text, &bytes)) return code;
   uint32_t context = options.context != 0 ? options.context : work.bundle.plan.context;
   auto *ids = static_cast<int32_t *>(malloc((size_t{context} + 1) * sizeof(int32_t)));
@@ -179,6 +180,7 @@ int RunVerb(const Options &given) {
   status = session.Forward(ids, count, Want::kLast);
   times.prompt_end = times.end = Nanoseconds();
   Writer writer(options.json);
+  bool full = false;
   while (status.ok() && times.generated < options.count) {
     int32_t token = Sample(session.logits(), work.bundle.model.vocab, options.sample, session.position(),
                            static_cast<Candidate *>(session.sampler_memory()));
@@ -190,13 +192,14 @@ int RunVerb(const Options &given) {
     if (!writer.Put(token, Shown(tokenizer, token))) return 0;  // nobody reads any more
     if (times.generated == options.count) break;
     if (session.position() == context) {
-      Log("emoe-rt: note: the context of %u positions is full; --ctx makes it larger\n", context);
+      full = true;
       break;
     }
     status = session.Forward(&token, 1, Want::kLast);
     times.end = Nanoseconds();
   }
   writer.Finish();
+  if (full) Log("emoe-rt: note: the context of %u positions is full; --ctx makes it larger\n", context);
   if (trace >= 0) close(trace);
   if (!status.ok() && !interrupted) return work.Failed(status);
   Summary(options, session, times);

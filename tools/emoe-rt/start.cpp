@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "runtime/image/image.h"
 #include "runtime/memory/usage.h"
 #include "tools/emoe-rt/output.h"
 
@@ -75,20 +76,38 @@ uint32_t DefaultThreads() {
   return count < 1 ? 1 : count > 64 ? 64 : static_cast<uint32_t>(count);
 }
 
-int Work::MakeSession(uint32_t context, bool all_logits, bool tokenizer, SessionOptions *base) {
+MemoryOptions Work::Memory(uint32_t context, bool all_logits, bool tokenizer) const {
+  MemoryOptions memory;
+  memory.budget = options.budget;
+  memory.context = options.context != 0 ? options.context : context;
+  memory.chunk = options.chunk;
+  memory.threads = options.threads != 0 ? options.threads : DefaultThreads();
+  memory.all_logits = all_logits;
+  memory.tokenizer = tokenizer;
+  return memory;
+}
+
+int Work::Check(uint32_t context, bool all_logits, bool tokenizer) {
   if (!bundle.has_model) {
     return Fail(6, "%s: it holds a tokenizer only; compile the model with emoec compile", options.bundle);
   }
   if (tokenizer && !bundle.tokenizer.present) {
     return Fail(6, "%s: it holds no tokenizer; compile the model with --tokenizer tokenizer.json", options.bundle);
   }
+  uint32_t image = 0;
+  Status status = ChooseImage(bundle, options.isa, &image);
+  if (!status.ok()) return Failed(status);
+  MemoryOptions memory = Memory(context, all_logits, tokenizer);
+  memory.image_bytes = bundle.images[image].bytes;
+  MemoryPlan plan;
+  status = PlanMemory(bundle, memory, &plan);
+  return status.ok() ? 0 : Failed(status);
+}
+
+int Work::MakeSession(uint32_t context, bool all_logits, bool tokenizer, SessionOptions *base) {
+  if (int code = Check(context, all_logits, tokenizer)) return code;
   SessionOptions o = base != nullptr ? *base : SessionOptions();
-  o.memory.context = options.context != 0 ? options.context : context;
-  o.memory.chunk = options.chunk;
-  o.memory.threads = options.threads != 0 ? options.threads : DefaultThreads();
-  o.memory.all_logits = all_logits;
-  o.memory.tokenizer = tokenizer;
-  o.memory.budget = options.budget;
+  o.memory = Memory(context, all_logits, tokenizer);
   o.io = options.io;
   o.direct = options.direct;
   o.io_timeout_ms = options.io_timeout * 1000;

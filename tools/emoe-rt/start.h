@@ -21,9 +21,13 @@ struct Work {
   ~Work();
 
   int Open();
+  // Refuses at once what cannot work: no model in the bundle, no tokenizer where text goes in or out, no kernels for this
+  // processor, a budget below the floor.
+  int Check(uint32_t context, bool all_logits, bool tokenizer);
   // `context` and `all_logits` as the verb needs them; `tokenizer`: text goes in or out.
   int MakeSession(uint32_t context, bool all_logits, bool tokenizer, SessionOptions *base = nullptr);
   int Failed(const Status &status) const;
+  MemoryOptions Memory(uint32_t context, bool all_logits, bool tokenizer) const;
 
   const Options &options;
   FileProvider provider;
