@@ -1,5 +1,8 @@
 #include "runtime/engine/expert_runner.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 namespace emoe::rt {
 
 Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, const ExpertOptions &options,
@@ -12,6 +15,7 @@ Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, c
   clock_ = options.clock;
   slots_ = options.slots;
   slot_bytes_ = options.slot_bytes;
+  expert_bytes_ = options.expert_bytes;
   loading_ = options.loading;
   watch_ = options.watch;
   watch_user_ = options.watch_user;
@@ -37,14 +41,17 @@ Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, c
   missing_ = arena->TakeArray<uint32_t>(most_experts);
   ready_ = arena->TakeArray<uint32_t>(most_experts);
   chance_ = arena->TakeArray<float>(most_experts);
+  touched_ = arena->TakeArray<uint32_t>(options.slot_count);
   void *cache = arena->Take(ExpertCache::BytesNeeded(bundle.moe_layers, options.slot_count), alignof(double));
   void *schedule = arena->Take(Schedule::BytesNeeded(layers), alignof(double));
-  if (!starts_ || !tokens_of_ || !pairs_of_ || !groups_ || !tasks_ || !missing_ || !ready_ || !chance_ || !cache ||
-      !schedule) {
+  if (!starts_ || !tokens_of_ || !pairs_of_ || !groups_ || !tasks_ || !missing_ || !ready_ || !chance_ || !touched_ ||
+      !cache || !schedule) {
     return Error(StatusCode::kInternal, "the arena has no room for the experts' tables");
   }
-  cache_.Init(bundle.moe_layers, options.slot_count, options.cache, cache);
-  most_predicted_ = options.slot_count / 4 < kReadDepth / 2 ? options.slot_count / 4 : kReadDepth / 2;
+  for (uint32_t slot = 0; slot < options.slot_count; ++slot) touched_[slot] = 0;
+  cache_.Init(bundle.moe_layers, options.slot_count, options.expert_bytes, options.cache, cache);
+  uint64_t largest_fit = options.slot_bytes == 0 ? 0 : options.expert_bytes / options.slot_bytes;
+  most_predicted_ = largest_fit / 4 < kReadDepth / 2 ? static_cast<uint32_t>(largest_fit / 4) : kReadDepth / 2;
   schedule_.Init(layers, FirstState(options), options.prefetch_bytes != 0 ? options.prefetch_bytes : token_bytes,
                  schedule);
   return OkStatus();
@@ -52,13 +59,14 @@ Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, c
 
 PrefetchState ExpertRunner::FirstState(const ExpertOptions &options) const {
   if (!options.prefetch) return PrefetchState::kOff;
-  uint64_t records = 0;
+  uint64_t bytes = 0;
   bool predicts = loading_ == Loading::kWholeLayers;
   for (uint32_t layer = 0; layer < bundle_->moe_layers.size; ++layer) {
-    records += bundle_->moe_layers[layer].records.size;
+    const MoeLayer &moe = bundle_->moe_layers[layer];
+    for (const Record &record : moe.records) bytes += moe.variants[record.variant].record_bytes;
     if (predictor_ != nullptr && predictor_->kind(layer) != PredictorKind::kNone) predicts = true;
   }
-  if (loading_ != Loading::kOnDemand && options.slot_count >= records) return PrefetchState::kAllResident;
+  if (loading_ != Loading::kOnDemand && options.expert_bytes >= bytes) return PrefetchState::kAllResident;
   if (!predicts) return PrefetchState::kNoPredictor;
   if (most_predicted_ == 0) return PrefetchState::kFewSlots;
   return reader_->concurrent() ? PrefetchState::kLearning : PrefetchState::kNoOverlap;
@@ -226,6 +234,7 @@ void ExpertRunner::Submit(uint32_t layer, uint32_t expert, int32_t slot, uint32_
   Flight &flight = flight_[free_[flights_++]];
   flight = {layer, expert, slot, task, task == kNone, 0, kNone};
   ReadRequest request = RequestOf(flight);
+  Touch(slot, request.bytes);
   flight_bytes_ += request.bytes;
   if (task == kNone) {
     schedule_.Started(layer, expert, q, request.bytes, clock_->Now());
@@ -234,6 +243,29 @@ void ExpertRunner::Submit(uint32_t layer, uint32_t expert, int32_t slot, uint32_
     schedule_.Submitted(request.bytes, clock_->Now());
   }
   reader_->Submit(request);
+}
+
+// Memory that a slot's last record held beyond the next one's end goes back to the system, and if the next one needs
+// more, that of free slots: the cache has seen to it that this is enough.
+void ExpertRunner::Touch(int32_t slot, uint32_t bytes) {
+  GiveBack(slot, bytes);
+  Span<int32_t> free = cache_.free_slots();
+  for (size_t i = free.size; i != 0 && touched_sum_ - touched_[slot] + bytes > expert_bytes_; --i) {
+    GiveBack(free[i - 1], 0);
+  }
+  touched_sum_ += bytes - touched_[slot];
+  touched_[slot] = bytes;
+}
+
+// Leaves a slot the first `bytes` of its memory, and what else lies in their last page: PlanMemory counts that.
+void ExpertRunner::GiveBack(int32_t slot, uint32_t bytes) {
+  if (touched_[slot] <= bytes) return;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  uintptr_t begin = (reinterpret_cast<uintptr_t>(SlotAt(slot)) + bytes + page - 1) & ~(page - 1);
+  uintptr_t end = (reinterpret_cast<uintptr_t>(SlotAt(slot)) + touched_[slot]) & ~(page - 1);
+  if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+  touched_sum_ -= touched_[slot] - bytes;
+  touched_[slot] = bytes;
 }
 
 void ExpertRunner::Tend() {

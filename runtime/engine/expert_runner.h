@@ -35,7 +35,8 @@ struct ExpertOptions {
   uint32_t chunk = 0;       // most tokens of a step
   uint32_t slot_count = 0;
   uint64_t slot_bytes = 0;
-  char *slots = nullptr;    // slot_count * slot_bytes bytes, 4096-aligned
+  uint64_t expert_bytes = 0;  // what records in slots may take together
+  char *slots = nullptr;    // slot_count * slot_bytes bytes, 4096-aligned, private and anonymous
   CacheParameters cache;
   Loading loading = Loading::kCached;
   bool prefetch = true;         // predicted records may be read
@@ -105,6 +106,8 @@ class ExpertRunner {
   Status Step();
   void SubmitMissing();
   void Submit(uint32_t layer, uint32_t expert, int32_t slot, uint32_t task, float q);
+  void Touch(int32_t slot, uint32_t bytes);
+  void GiveBack(int32_t slot, uint32_t bytes);
   void Tend();
   void Prefetch();
   bool AimAhead();
@@ -131,7 +134,9 @@ class ExpertRunner {
   ThreadPool *pool_ = nullptr;
   const Clock *clock_ = nullptr;
   char *slots_ = nullptr;
-  uint64_t slot_bytes_ = 0;
+  uint64_t slot_bytes_ = 0, expert_bytes_ = 0;
+  uint32_t *touched_ = nullptr;  // bytes of each slot that hold memory; together at most expert_bytes_
+  uint64_t touched_sum_ = 0;
   Loading loading_ = Loading::kCached;
   void (*watch_)(void *user, const LayerTimes &times) = nullptr;
   void *watch_user_ = nullptr;

@@ -127,7 +127,7 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   tap_ = options.tap;
   tap_user_ = options.tap_user;
   CacheParameters cache;
-  if (!ChooseCache(*bundle_, plan_.slots, options.policy, &cache)) {
+  if (!ChooseCache(*bundle_, plan_.mean_slots(), options.policy, &cache)) {
     return Error(StatusCode::kUsage, "there is no such cache policy: use lfu, lru, edgemoe, least-stale or next-use");
   }
 
@@ -174,6 +174,7 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   experts.chunk = plan_.chunk;
   experts.slot_count = static_cast<uint32_t>(plan_.slots);
   experts.slot_bytes = plan_.slot_bytes;
+  experts.expert_bytes = plan_.expert_bytes;
   experts.slots = slots;
   experts.cache = cache;
   experts.loading = options.loading;

@@ -13,6 +13,7 @@ constexpr double kLeastLikely = 1e-4;
 // Records that a prefill step has on the way before it may give up those that it has computed.
 constexpr uint32_t kStreamed = 8;
 constexpr size_t kAlign = 8;
+constexpr uint64_t kPage = 4096;
 
 // Hands out the parts of one allocation, or counts them if there is none yet.
 struct Parts {
@@ -47,15 +48,18 @@ size_t ExpertCache::BytesNeeded(Span<MoeLayer> layers, uint32_t slots) {
   parts.Take<int32_t>(keys);
   parts.Take<uint16_t>(keys);
   parts.Take<uint8_t>(keys);
+  parts.Take<uint32_t>(keys);
   parts.Take<uint32_t>(most);
   parts.Take<Slot>(slots);
   parts.Take<int32_t>(slots);
   return parts.used;
 }
 
-void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, const CacheParameters &parameters, void *memory) {
+void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, uint64_t bytes, const CacheParameters &parameters,
+                       void *memory) {
   *this = ExpertCache();
   parameters_ = parameters;
+  capacity_ = bytes == 0 ? ~uint64_t{0} : bytes / kPage;
   layer_count_ = static_cast<uint32_t>(layers.size);
   slot_count_ = slots;
   uint32_t most_used = 0, most = 0;
@@ -84,9 +88,11 @@ void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, const CacheParamet
   slot_of_ = parts.Take<int32_t>(keys_);
   layer_of_ = parts.Take<uint16_t>(keys_);
   kept_ = parts.Take<uint8_t>(keys_);
+  pages_of_ = parts.Take<uint32_t>(keys_);
   step_keys_ = parts.Take<uint32_t>(most);
   slots_ = parts.Take<Slot>(slots);
   free_ = parts.Take<int32_t>(slots);
+  uint32_t largest = 0;
   for (uint32_t layer = 0; layer < layer_count_; ++layer) {
     top_k_sum_ += layers[layer].top_k;
     layers_[layer].top_k = layers[layer].top_k;
@@ -99,6 +105,10 @@ void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, const CacheParamet
       slot_of_[key] = -1;
       layer_of_[key] = static_cast<uint16_t>(layer);
       kept_[key] = 0;
+      const MoeLayer &moe = layers[layer];
+      pages_of_[key] = i < moe.records.size
+                           ? static_cast<uint32_t>(moe.variants[moe.records[i].variant].record_bytes / kPage) : 0;
+      if (pages_of_[key] > largest) largest = pages_of_[key];
     }
   }
   for (uint32_t i = 0; i < slots; ++i) {
@@ -111,7 +121,8 @@ void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, const CacheParamet
   for (uint32_t d = 0; d <= layer_count_; ++d) distance_factor_[d] = d < 2 ? 1 : Exp(power * Log(d));
   ShareSlots();
   uint32_t room = slots > most_used ? slots - most_used : 0;
-  Keep(parameters.pinned < room ? parameters.pinned : room);
+  uint64_t step = uint64_t{largest} * most_used;
+  Keep(parameters.pinned < room ? parameters.pinned : room, capacity_ > step ? capacity_ - step : 0);
 }
 
 // Each layer's share of the slots: by its number of experts, at most all of them.
@@ -129,8 +140,8 @@ void ExpertCache::ShareSlots() {
   }
 }
 
-// Marks the `count` records with the largest `usual`; ties go to the lowest key.
-void ExpertCache::Keep(uint32_t count) {
+// Marks the `count` records with the largest `usual`, as long as they fit into `pages`; ties go to the lowest key.
+void ExpertCache::Keep(uint32_t count, uint64_t pages) {
   const Span<uint16_t> &usual = parameters_.usual;
   if (count == 0 || usual.size != keys_) return;
   auto above = [&](uint32_t bound) {
@@ -149,11 +160,11 @@ void ExpertCache::Keep(uint32_t count) {
   }
   uint32_t left = count - above(low);
   for (uint32_t key = 0; key < keys_; ++key) {
-    if (usual[key] > low) kept_[key] = 1;
-    if (usual[key] == low && left != 0) {
-      kept_[key] = 1;
-      --left;
-    }
+    bool tie = usual[key] == low && left != 0;
+    left -= tie;
+    if ((usual[key] <= low && !tie) || pages_of_[key] > pages) continue;
+    kept_[key] = 1;
+    pages -= pages_of_[key];
   }
 }
 
@@ -424,6 +435,7 @@ void ExpertCache::Evict(uint32_t key) {
   layer.fresh = false;
   slots_[slot] = {0, 0, State::kFree, false};
   free_[free_count_++] = slot;
+  used_pages_ -= pages_of_[key];
   ++counters_.evictions;
 }
 
@@ -431,6 +443,7 @@ int32_t ExpertCache::TakeFree(uint32_t key, bool prefetched) {
   int32_t slot = free_[--free_count_];
   slots_[slot] = {key, 1, State::kLoading, prefetched};
   slot_of_[key] = slot;
+  used_pages_ += pages_of_[key];
   ++layers_[layer_of_[key]].resident;
   return slot;
 }
@@ -446,7 +459,7 @@ int32_t ExpertCache::Acquire(uint32_t key) {
   if (!stepping_ || layer != now_) BeginStep(layer);
   if (!observed_) Observe();
   step_of_[key] = step_;
-  if (free_count_ == 0) {
+  while (!HasRoom(key)) {
     double worth = 0;
     int32_t victim = Victim(layer, &worth);
     // A long prompt reads through a few slots instead of flushing what is worth more.
@@ -467,7 +480,7 @@ int32_t ExpertCache::Acquire(uint32_t key) {
 int32_t ExpertCache::AcquireIfWorse(uint32_t key, float probability) {
   uint32_t layer = layer_of_[key];
   if (stepping_ && !observed_) Observe();
-  if (free_count_ == 0) {
+  while (!HasRoom(key)) {
     double worth = 0;
     int32_t victim = Victim(layer, &worth);
     if (victim < 0) return -1;
@@ -513,6 +526,7 @@ void ExpertCache::Abandon(int32_t slot) {
   layers_[layer_of_[key]].fresh = false;
   slots_[slot] = {0, 0, State::kFree, false};
   free_[free_count_++] = slot;
+  used_pages_ -= pages_of_[key];
 }
 
 void ExpertCache::Unpin(int32_t slot) {

@@ -2,7 +2,8 @@
 // compiler's replay of traces use this one file, so what the plan predicts is what runs.
 //
 // A slot is free, loading (acquired, its bytes are not there yet) or valid. A pinned slot is never evicted; a loading
-// slot is always pinned. Keys number all records of the bundle: (layer, expert) in order.
+// slot is always pinned. Keys number all records of the bundle: (layer, expert) in order. Records of several sizes share
+// one capacity in bytes, whatever slots they are in.
 //
 // A step is what one layer does for one chunk: the Use calls of its keys, then Acquire for those that missed. It ends
 // with the first Use of another layer, or with Advance. Which records a step evicts does not depend on the order in
@@ -30,7 +31,8 @@ class ExpertCache {
 
   // `memory`: BytesNeeded bytes, 8-aligned. It, the layers and what the parameters point to outlive the cache. The
   // parameters fit the layers (CheckPlan, or the planner).
-  void Init(Span<MoeLayer> layers, uint32_t slots, const CacheParameters &parameters, void *memory);
+  // `bytes`: what records in slots may take together, at least kFewestSlots of the largest; 0: no such limit.
+  void Init(Span<MoeLayer> layers, uint32_t slots, uint64_t bytes, const CacheParameters &parameters, void *memory);
 
   // Time passes by `tokens` tokens; older use weighs less from now on. A chunk begins.
   void Advance(uint32_t tokens);
@@ -60,6 +62,7 @@ class ExpertCache {
   bool valid(int32_t slot) const { return slots_[slot].state == State::kValid; }
   uint32_t pinned() const;  // slots that are pinned; for tests
   uint32_t slot_count() const { return slot_count_; }
+  Span<int32_t> free_slots() const { return {free_, free_count_}; }
   CachePolicy policy() const { return parameters_.policy; }
   const Counters &counters() const { return counters_; }
 
@@ -87,7 +90,8 @@ class ExpertCache {
   };
 
   void ShareSlots();
-  void Keep(uint32_t count);
+  void Keep(uint32_t count, uint64_t pages);
+  bool HasRoom(uint32_t key) const { return free_count_ != 0 && used_pages_ + pages_of_[key] <= capacity_; }
   void Rescale();
   void BeginStep(uint32_t layer);
   void EndStep();
@@ -122,6 +126,7 @@ class ExpertCache {
   int32_t *slot_of_ = nullptr;
   uint16_t *layer_of_ = nullptr;
   uint8_t *kept_ = nullptr;       // 1: never evicted
+  uint32_t *pages_of_ = nullptr;  // 4096 bytes each; 0 where the record's size is not known
   Slot *slots_ = nullptr;
   // The keys of the step that have or had slots: hits, then what was acquired, which is gone before step_next_.
   uint32_t *step_keys_ = nullptr;
@@ -129,6 +134,7 @@ class ExpertCache {
   int32_t *free_ = nullptr;  // stack of free slots
 
   uint32_t keys_ = 0, layer_count_ = 0, slot_count_ = 0, free_count_ = 0, top_k_sum_ = 0;
+  uint64_t capacity_ = 0, used_pages_ = 0;
   uint32_t now_ = 0;       // the layer that ran last
   uint32_t chunk_ = 1;     // its tokens
   bool stepping_ = false;  // between the first Use of a step and its end

@@ -1,5 +1,7 @@
 #include "runtime/memory/budget.h"
 
+#include <unistd.h>
+
 #include <initializer_list>
 
 #include "runtime/experts/cache.h"
@@ -28,14 +30,22 @@ class Checked {
   bool overflow_ = false;
 };
 
-uint64_t LargestRecord(const Bundle &bundle) {
-  uint64_t largest = 0;
+struct RecordSizes {
+  uint64_t count = 0, sum = 0, smallest = ~uint64_t{0}, largest = 0;
+};
+
+RecordSizes SizesOf(const Bundle &bundle, Checked &checked) {
+  RecordSizes sizes;
   for (const MoeLayer &layer : bundle.moe_layers) {
-    for (const Variant &variant : layer.variants) {
-      if (variant.record_bytes > largest) largest = variant.record_bytes;
+    for (const Record &record : layer.records) {
+      uint64_t bytes = layer.variants[record.variant].record_bytes;
+      ++sizes.count;
+      sizes.sum = checked.Add(sizes.sum, bytes);
+      if (bytes < sizes.smallest) sizes.smallest = bytes;
+      if (bytes > sizes.largest) sizes.largest = bytes;
     }
   }
-  return largest;
+  return sizes;
 }
 
 // Tables of the expert runner and the cache, the sampler's candidates, and what rounding takes. An upper bound of
@@ -120,8 +130,10 @@ Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan
   }
   p.activations = checked.RoundUp(p.activations, kPageBytes);
   p.stacks = (p.threads - 1 + kReaderThreads) * kStackBytes;
-  for (const MoeLayer &layer : bundle.moe_layers) p.records += layer.records.size;
-  p.slot_bytes = checked.RoundUp(LargestRecord(bundle), kPageBytes);
+  RecordSizes sizes = SizesOf(bundle, checked);
+  p.records = sizes.count;
+  p.record_bytes = sizes.sum;
+  p.slot_bytes = sizes.largest;
   p.bookkeeping = Bookkeeping(bundle, p.chunk, checked);
 
   uint64_t fixed = p.process;
@@ -129,9 +141,19 @@ Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan
     fixed = checked.Add(fixed, part);
   }
   uint64_t fewest = p.records < kFewestSlots ? p.records : kFewestSlots;
-  uint64_t slot_cost = checked.Add(p.slot_bytes, kSlotOverhead);
-  p.floor = checked.RoundUp(checked.Add(fixed, checked.Mul(fewest, slot_cost)), kPageBytes);
-  p.recommended = checked.RoundUp(checked.Add(fixed, checked.Mul(p.records, slot_cost)), kPageBytes);
+  // Where the system's pages are larger than ours, a record that is smaller than its slot may hold one in part.
+  uint64_t overhead = kSlotOverhead;
+  const auto system_page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (sizes.smallest != sizes.largest && system_page > kPageBytes) overhead += system_page;
+  auto tables = [&](uint64_t slots) { return checked.RoundUp(checked.Mul(slots, overhead), kPageBytes); };
+  // As many slots as the smallest records could fill, as far as there is room for their tables.
+  auto slots_in = [&](uint64_t bytes) {
+    uint64_t slots = p.records == 0 ? 0 : bytes / checked.Add(sizes.smallest, overhead);
+    return slots < p.records ? slots : p.records;
+  };
+  uint64_t least = checked.Mul(fewest, p.slot_bytes);
+  p.floor = checked.Add(checked.Add(fixed, least), tables(fewest));
+  p.recommended = checked.Add(checked.Add(fixed, p.record_bytes), tables(p.records));
   if (checked.overflow()) {
     return Error(StatusCode::kBadBundle, "the memory that this bundle asks for overflows 64 bits");
   }
@@ -142,11 +164,16 @@ Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan
   }
   // Every part is a whole number of pages, so a budget's last fraction of a page is of no use.
   budget = budget / kPageBytes * kPageBytes;
-  p.slots = p.records == 0 ? 0 : (budget - fixed) / slot_cost;
-  if (p.slots > p.records) p.slots = p.records;
-  uint64_t slot_tables = checked.RoundUp(p.slots * kSlotOverhead, kPageBytes);
+  p.slots = slots_in(budget - fixed);
+  uint64_t most_tables = (budget - fixed - least) / kPageBytes * kPageBytes;
+  if (p.slots > most_tables / overhead) p.slots = most_tables / overhead;
+  uint64_t slot_tables = tables(p.slots);
+  p.expert_bytes = budget - fixed - slot_tables;
+  for (uint64_t most : {p.record_bytes, p.slots * p.slot_bytes}) {
+    if (p.expert_bytes > most) p.expert_bytes = most;
+  }
   p.bookkeeping += slot_tables;
-  p.total = fixed + slot_tables + p.slots * p.slot_bytes;
+  p.total = fixed + slot_tables + p.expert_bytes;
   *plan = p;
   return OkStatus();
 }

@@ -51,16 +51,22 @@ struct MemoryOptions {
 struct MemoryPlan {
   uint64_t process = 0, index = 0, image = 0, resident = 0, tokenizer = 0, kv = 0, activations = 0;
   uint64_t bookkeeping = 0, stacks = 0;
-  uint64_t slot_bytes = 0;  // of one slot: the largest record
-  uint64_t slots = 0;       // number of slots
-  uint64_t records = 0;     // number of records in the bundle
+  uint64_t slot_bytes = 0;    // address space of one slot: the largest record
+  uint64_t slots = 0;         // number of slots: the most records that fit
+  uint64_t expert_bytes = 0;  // what the records in slots may take together
+  uint64_t records = 0;       // number of records in the bundle
+  uint64_t record_bytes = 0;  // of all of them
   uint64_t total = 0;
   uint64_t floor = 0;        // smallest budget that works
   uint64_t recommended = 0;  // budget that keeps every record in memory
   uint64_t capacity = 0;     // positions of the KV cache: the context rounded up to EMOE_KV_BLOCK
   uint32_t context = 0, chunk = 0, logits_rows = 0, threads = 0;
 
-  // What the session maps in one piece: all but process, index and image.
+  // How many records of mean size fit: what the bundle's plan counts in.
+  uint64_t mean_slots() const { return record_bytes == 0 ? 0 : records * expert_bytes / record_bytes; }
+
+  // What the session maps in one piece: all but process, index and image. Slots whose record is smaller than the largest
+  // do not touch all of theirs.
   uint64_t arena() const {
     return resident + tokenizer + kv + activations + bookkeeping + stacks + slots * slot_bytes;
   }

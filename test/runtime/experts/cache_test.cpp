@@ -21,7 +21,7 @@ struct Fixture {
     for (auto [experts, top_k] : shape) layers.push_back({experts, top_k, {}, {}});
     Span<MoeLayer> span{layers.data(), layers.size()};
     memory.assign((ExpertCache::BytesNeeded(span, slots) + 7) / 8, 0x7777777777777777u);
-    cache.Init(span, slots, parameters, memory.data());
+    cache.Init(span, slots, 0, parameters, memory.data());
   }
   // One layer's step for one token as the expert runner does it; the letters of what missed, a for key 0.
   std::string Step(const std::string &keys, uint32_t uses = 1) {
@@ -562,4 +562,54 @@ TEST(CacheParameters, TheChoiceGoesBySlots) {
 }
 
 }  // namespace
+// Records of one, two and five pages share a capacity in bytes: never exceeded, and used as far as the sizes allow.
+TEST(ExpertCache, RecordsOfSeveralSizesShareACapacity) {
+  constexpr uint32_t kExperts = 12, kSlots = 20;
+  constexpr uint64_t kPages = 20;
+  std::vector<Variant> variants(3);
+  variants[0].record_bytes = 4096;
+  variants[1].record_bytes = 2 * 4096;
+  variants[2].record_bytes = 5 * 4096;
+  std::vector<Record> records;
+  for (uint32_t i = 0; i < kExperts; ++i) records.push_back({0, 0, i % 3});
+  std::vector<MoeLayer> layers(2, {kExperts, 2, {variants.data(), 3}, {records.data(), kExperts}});
+  Span<MoeLayer> span{layers.data(), layers.size()};
+  for (CachePolicy policy : {CachePolicy::kLfu, CachePolicy::kLru, CachePolicy::kEdgeMoe, CachePolicy::kLeastStale,
+                             CachePolicy::kNextUse}) {
+    for (bool per_layer : {false, true}) {
+      CacheParameters parameters;
+      parameters.policy = policy;
+      parameters.per_layer = per_layer;
+      std::vector<uint64_t> memory((ExpertCache::BytesNeeded(span, kSlots) + 7) / 8);
+      ExpertCache cache;
+      cache.Init(span, kSlots, kPages * 4096, parameters, memory.data());
+      std::mt19937 random(7);
+      uint64_t most = 0;
+      for (int token = 0; token < 400; ++token) {
+        cache.Advance(1);
+        for (uint32_t layer = 0; layer < 2; ++layer) {
+          uint32_t first = random() % kExperts, second = (first + 1 + random() % (kExperts - 1)) % kExperts;
+          for (uint32_t expert : {first, second}) {
+            uint32_t key = layer * kExperts + expert;
+            int32_t slot = cache.Use(key, 1);
+            if (slot < 0) {
+              slot = cache.Acquire(key);
+              ASSERT_GE(slot, 0);
+              cache.Commit(slot);
+            }
+            cache.Unpin(slot);
+          }
+          uint64_t pages = 0;
+          for (uint32_t key = 0; key < 2 * kExperts; ++key) {
+            if (cache.Find(key) >= 0) pages += variants[records[key % kExperts].variant].record_bytes / 4096;
+          }
+          ASSERT_LE(pages, kPages);
+          most = std::max(most, pages);
+        }
+      }
+      EXPECT_GE(most, kPages - 4);
+    }
+  }
+}
+
 }  // namespace emoe::rt

@@ -63,6 +63,33 @@ TEST(Budget, AccountsForEveryPart) {
   EXPECT_EQ(all.activations, (32 * 40000u + 12864u + 4095) / 4096 * 4096);
 }
 
+TEST(Budget, RecordsOfSeveralSizesTakeWhatTheyAre) {
+  Numbers n;
+  n.variants = {Variant{}, Variant{}};
+  n.variants[0].record_bytes = 5 * 4096;
+  n.variants[1].record_bytes = 4096;
+  for (size_t i = 0; i < n.records.size(); ++i) n.records[i].variant = i % 2;
+  for (MoeLayer &layer : n.moe) layer.variants = {n.variants.data(), 2};
+  MemoryOptions o;
+  MemoryPlan p;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.expert_bytes, 12 * 6 * 4096u);
+  EXPECT_EQ(p.record_bytes, p.expert_bytes);
+  EXPECT_EQ(p.mean_slots(), 24u);
+  const uint64_t floor = p.floor, most = p.recommended;
+  for (o.budget = floor; o.budget <= most; o.budget += 977) {
+    ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+    EXPECT_LE(p.total, o.budget);
+    EXPECT_LT(o.budget - p.total, 2 * kPageBytes);
+    EXPECT_GE(p.expert_bytes, kFewestSlots * p.slot_bytes);
+    EXPECT_LE(p.expert_bytes, p.slots * p.slot_bytes);
+  }
+  o.budget = most;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.expert_bytes, p.record_bytes);
+  EXPECT_EQ(p.slots, 24u);
+}
+
 TEST(Budget, EveryBudgetIsKeptAndUsed) {
   Numbers n;
   MemoryOptions o;
@@ -84,6 +111,7 @@ TEST(Budget, EveryBudgetIsKeptAndUsed) {
     slots = p.slots;
   }
   EXPECT_EQ(slots, 24u);
+  EXPECT_EQ(p.expert_bytes, 24 * p.slot_bytes);
   for (uint64_t budget : {uint64_t{1}, floor / 2, floor - 1}) {
     o.budget = budget;
     Status status = PlanMemory(n.bundle, o, &p);
