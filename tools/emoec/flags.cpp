@@ -22,17 +22,25 @@ std::string helpText(const Command &command) {
   return text;
 }
 
-static std::string nearest(const Command &command, llvm::StringRef given) {
+std::string nearestOf(const std::vector<std::string> &names, const std::string &given) {
   std::string best;
   unsigned bestDistance = 4;
-  for (const Flag &flag : command.flags) {
-    unsigned distance = given.edit_distance(flag.name, true, bestDistance);
-    if (distance < bestDistance) {
+  for (const std::string &name : names) {
+    unsigned distance = llvm::StringRef(given).edit_distance(name, true, bestDistance);
+    if (distance < bestDistance && distance < given.size()) {
       bestDistance = distance;
-      best = flag.name;
+      best = name;
     }
   }
   return best;
+}
+
+static std::string nearestFlag(const Command &command, const std::string &given) {
+  std::vector<std::string> names;
+  for (const Flag &flag : command.flags) {
+    names.push_back(flag.name);
+  }
+  return nearestOf(names, given);
 }
 
 absl::Status parseFlags(const Command &command, const std::vector<std::string> &arguments,
@@ -53,7 +61,7 @@ absl::Status parseFlags(const Command &command, const std::vector<std::string> &
     auto flag = std::find_if(command.flags.begin(), command.flags.end(),
                              [&](const Flag &candidate) { return candidate.name == name; });
     if (flag == command.flags.end()) {
-      std::string suggestion = nearest(command, name);
+      std::string suggestion = nearestFlag(command, name);
       return absl::InvalidArgumentError(
           absl::StrCat("unknown flag ", name, suggestion.empty() ? "" : absl::StrCat("; did you mean ", suggestion, "?")));
     }

@@ -27,6 +27,9 @@ struct Command {
 
 std::string helpText(const Command &command);
 
+// The name of `names` that `given` may be a misspelling of; empty if none is near.
+std::string nearestOf(const std::vector<std::string> &names, const std::string &given);
+
 // Parses arguments; `--flag value` and `--flag=value` are the same, `--` ends the flags. Errors name the argument and
 // suggest the nearest flag.
 absl::Status parseFlags(const Command &command, const std::vector<std::string> &arguments,

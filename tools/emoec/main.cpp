@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "compiler/codegen/image.h"
 #include "compiler/pipeline.h"
 #include "compiler/tokenizer/tokenizer.h"
+#include "llvm/ADT/STLExtras.h"
 #include "tools/emoec/flags.h"
 
 using namespace emoe;
@@ -162,6 +164,10 @@ int compileCommand(const std::vector<std::string> &arguments) {
   } else if (verify != "claims") {
     return usageError(command, absl::StrCat("--verify-raise ", verify, ": must be off, claims or full"));
   }
+  if (!options.compileTo.empty() && !llvm::is_contained(phaseNames(), options.compileTo)) {
+    return usageError(command, absl::StrCat("--compile-to ", options.compileTo, ": there is no such phase; phases: ",
+                                            absl::StrJoin(phaseNames(), ", ")));
+  }
   options.model = positional[0];
   options.targets = targets.empty() ? std::vector<std::string>()
                                     : std::vector<std::string>(absl::StrSplit(targets, ','));
@@ -262,7 +268,9 @@ int main(int argc, char **argv) {
     std::fputs(kHelp, stdout);
     return kOk;
   }
-  std::fprintf(stderr, "emoec: error: %s; commands: compile, tokenizer, targets, version\n",
-               command.empty() ? "no command given" : absl::StrCat("unknown command ", command).c_str());
+  const std::string suggestion = nearestOf({"compile", "tokenizer", "targets", "version", "help"}, command);
+  const std::string what = command.empty() ? "no command given" : absl::StrCat("unknown command ", command);
+  std::fprintf(stderr, "emoec: error: %s%s; commands: compile, tokenizer, targets, version\n", what.c_str(),
+               suggestion.empty() ? "" : absl::StrCat("; did you mean ", suggestion, "?").c_str());
   return kUsage;
 }
