@@ -9,6 +9,7 @@ void registerSimplifyPasses();
 void registerRaisePasses();
 void registerProvePasses();
 void registerQuantisePasses();
+void registerBitwidthPasses();
 void registerPartitionPasses();
 void registerSchedulePasses();
 void registerCodegenPasses();
@@ -19,6 +20,7 @@ inline void registerPasses() {
   registerRaisePasses();
   registerProvePasses();
   registerQuantisePasses();
+  registerBitwidthPasses();
   registerPartitionPasses();
   registerSchedulePasses();
   registerCodegenPasses();

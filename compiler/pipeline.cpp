@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "compiler/bitwidth/run.h"
 #include "compiler/bundle/assemble.h"
 #include "compiler/calibrate/models.h"
 #include "compiler/calibrate/run.h"
@@ -110,9 +111,20 @@ std::string hashOf(const std::string &path) {
 }
 
 std::string optionsText(const CompileOptions &options) {
-  return options.lossless ? absl::StrCat("lossless", options.exact ? " exact" : "")
-                          : absl::StrCat("bits=", options.expertBits, " dense-bits=", options.denseBits,
-                                         options.exact ? " exact" : "");
+  std::string text;
+  if (options.lossless || (options.tolerance && options.tolerance->value == 0)) {
+    text = "lossless";
+  } else if (options.tolerance) {
+    text = absl::StrCat("tolerance=", options.tolerance->measure == Tolerance::Measure::Divergence ? "kl=" : "",
+                        options.tolerance->value, " bitwidth-policy=", policyName(options.widthPolicy),
+                        " dense-bits=", options.denseBits);
+  } else {
+    text = absl::StrCat("bits=", options.expertBits, " dense-bits=", options.denseBits);
+  }
+  if (!options.calibration.empty() && options.rounding == Rounding::Nearest) {
+    text += " rounding=nearest";
+  }
+  return options.exact ? text + " exact" : text;
 }
 
 class Compilation {
@@ -134,6 +146,10 @@ private:
   absl::Status writeOutput();
   LogicalResult raisePhase(ModuleOp module);
   absl::Status calibratePhase(ModuleOp module);
+  absl::Status adaptPhase(ModuleOp module);
+  bool lossless() const { return options.lossless || (options.tolerance && options.tolerance->value == 0); }
+  bool adapts() const { return options.tolerance && !lossless(); }
+  QuantiseOptions quantiseOptions() const { return {options.expertBits, options.denseBits, 32, lossless()}; }
   absl::StatusOr<std::vector<uint8_t>> tokenizerTables();
   void saveTemps(StringRef phase);
 
@@ -155,7 +171,11 @@ private:
   std::string tokenizerPath;
   bool proofFailed = false;
   absl::Status phaseStatus; // of the phase that failed, where diagnostics do not say it all
+  std::optional<Texts> texts;
+  std::unique_ptr<LiveBundle> reference;
   std::optional<Calibration> calibration;
+  std::unique_ptr<CalibratedRounder> rounder; // by the calibration's moments
+  std::optional<AdaptedWidths> widths;
 };
 
 LogicalResult Compilation::print(Diagnostic &diagnostic) {
@@ -236,33 +256,84 @@ absl::Status Compilation::calibratePhase(ModuleOp module) {
     return absl::OkStatus();
   }
   absl::StatusOr<std::vector<uint8_t>> tables = tokenizerTables();
-  absl::StatusOr<Texts> texts = tables.ok()
-                                    ? readTexts(options.calibration, *tables, options.calibrationTokens)
-                                    : tables.status();
+  absl::StatusOr<Texts> windows = tables.ok()
+                                      ? readTexts(options.calibration, *tables, options.calibrationTokens)
+                                      : tables.status();
   absl::StatusOr<const Target *> host = findTarget("host");
   absl::StatusOr<std::vector<MomentShape>> shapes = momentShapes(module);
-  for (const absl::Status &status : {texts.status(), host.status(), shapes.status()}) {
+  for (const absl::Status &status : {windows.status(), host.status(), shapes.status()}) {
     if (!status.ok()) {
       return status;
     }
   }
-  absl::StatusOr<std::unique_ptr<LiveBundle>> reference = makeReference(module, store, {facts, *host, options.exact});
-  if (!reference.ok()) {
-    return reference.status();
+  absl::StatusOr<std::unique_ptr<LiveBundle>> live = makeReference(module, store, {facts, *host, options.exact});
+  if (!live.ok()) {
+    return live.status();
   }
+  texts = std::move(*windows);
+  reference = std::move(*live);
   CalibrateOptions calibrate;
   calibrate.run.slotBytes = options.calibrationMemory / 4;
   calibrate.momentBytes = options.calibrationMemory / 2;
   calibrate.shapes = std::move(*shapes);
   calibrate.progress = log.progress;
-  absl::StatusOr<Calibration> result = emoe::calibrate(**reference, *texts, calibrate);
+  absl::StatusOr<Calibration> result = emoe::calibrate(*reference, *texts, calibrate);
   if (!result.ok()) {
     return result.status();
   }
   calibration = std::move(*result);
+  rounder = std::make_unique<CalibratedRounder>(calibration->moments, options.rounding, options.calibrationMemory / 4);
   if (log.note) {
     log.note(absl::StrCat("calibrated on ", texts->fitTokens, " tokens; ", texts->heldOutTokens,
                           " held out, of perplexity ", absl::SixDigits(std::exp(calibration->heldOutLoss))));
+  }
+  return absl::OkStatus();
+}
+
+// Gives each expert the width that the tolerance allows.
+absl::Status Compilation::adaptPhase(ModuleOp module) {
+  if (!adapts()) {
+    return absl::OkStatus();
+  }
+  absl::StatusOr<const Target *> host = findTarget("host");
+  if (!host.ok()) {
+    return host.status();
+  }
+  AdaptRun run;
+  run.adapt.tolerance = *options.tolerance;
+  run.adapt.policy = options.widthPolicy;
+  run.adapt.budget = options.targetBudget;
+  run.adapt.seed = options.widthSeed;
+  run.rounding = options.rounding;
+  run.memory = options.calibrationMemory;
+  run.saveSensitivity = options.saveSensitivity;
+  for (const std::string &name : options.formats) {
+    absl::StatusOr<LayoutAttr> layout = formatLayout(context, name);
+    if (!layout.ok()) {
+      return layout.status();
+    }
+    run.formats.push_back(*layout);
+  }
+  std::string step;
+  run.adapt.progress = [&](double done, const std::string &what) {
+    if (what != step) {
+      say(step = what);
+    }
+    if (log.progress) {
+      log.progress(done);
+    }
+  };
+  absl::StatusOr<AdaptedWidths> adapted = runAdaptation(module, store, {facts, *host, options.exact}, quantiseOptions(),
+                                                        *reference, *texts, *calibration, *rounder, run);
+  if (!adapted.ok()) {
+    return adapted.status();
+  }
+  widths = std::move(*adapted);
+  for (const std::string &line : log.note ? describe(*widths, run.adapt) : std::vector<std::string>()) {
+    log.note(line);
+  }
+  if (failed(applyWidths(module, widths->formats, widths->decision.assignment))) {
+    return absl::InternalError("the chosen widths do not fit the model");
   }
   return absl::OkStatus();
 }
@@ -274,9 +345,9 @@ absl::Status Compilation::runPhases() {
       {"calibrate", options.calibration.empty() ? "" : "running the calibration texts through the model",
        [&](ModuleOp m) { return success((phaseStatus = calibratePhase(m)).ok()); }},
       {"quantise", "choosing widths",
-       [&](ModuleOp m) {
-         return quantise(m, {options.expertBits, options.denseBits, 32, options.lossless});
-       }},
+       [&](ModuleOp m) { return quantise(m, quantiseOptions()); }},
+      {"adapt-bitwidth", adapts() ? "adapting the experts' widths to the tolerance" : "",
+       [&](ModuleOp m) { return success((phaseStatus = adaptPhase(m)).ok()); }},
       {"partition-experts", "parting resident weights and experts", [&](ModuleOp m) { return partitionExperts(m); }},
       {"schedule", "planning kernels, buffers and steps", [&](ModuleOp m) { return schedule(m, {options.exact}); }},
   };
@@ -328,6 +399,7 @@ absl::Status Compilation::writeOutput() {
   }
   assembly.facts = facts;
   assembly.targets = targets;
+  assembly.rounder = rounder.get();
   assembly.image.exact = options.exact;
   assembly.image.saveTemps = options.saveTemps;
   assembly.source = llvm::sys::path::filename(options.model).str();
@@ -355,6 +427,12 @@ absl::Status Compilation::run() {
     return resolved.status();
   }
   targets = std::move(*resolved);
+  if (adapts() && options.calibration.empty()) {
+    return absl::InvalidArgumentError("a tolerance is kept by measuring what is lost: give texts with --calibration FILE...");
+  }
+  if (options.tolerance && options.lossless) {
+    return absl::InvalidArgumentError("--lossless and a tolerance exclude each other; a tolerance of 0 is lossless");
+  }
   if (!options.saveTemps.empty()) {
     if (std::error_code error = llvm::sys::fs::create_directories(options.saveTemps)) {
       return absl::UnavailableError(absl::StrCat(options.saveTemps, ": ", error.message()));
@@ -394,7 +472,7 @@ absl::Status Compilation::run() {
 
 const std::vector<std::string> &phaseNames() {
   static const std::vector<std::string> names = {"import",   "simplify",          "raise",   "calibrate",
-                                                 "quantise", "partition-experts", "schedule"};
+                                                 "quantise", "adapt-bitwidth", "partition-experts", "schedule"};
   return names;
 }
 

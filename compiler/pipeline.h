@@ -4,10 +4,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "compiler/bitwidth/adapt.h"
+#include "compiler/bitwidth/round.h"
 
 namespace emoe {
 
@@ -28,6 +31,13 @@ struct CompileOptions {
   uint64_t calibrationTokens = 65536;    // of them, at most
   uint64_t calibrationMemory = 1u << 30; // bytes that calibration may take beside the resident weights
   std::string saveTraces;            // a file for the routing of the texts; empty: none
+  std::optional<Tolerance> tolerance;    // experts' widths follow from it and the calibration; 0: as lossless
+  WidthPolicy widthPolicy = WidthPolicy::Adapt;
+  Rounding rounding = Rounding::Compensated; // of experts, where there is a calibration
+  uint64_t targetBudget = 0;             // bytes of expert records that the target keeps in memory; 0: not known
+  uint32_t widthSeed = 1;                // of random widths
+  std::vector<std::string> formats;      // that experts may have, from fewest bytes to most; empty: defaultFormats
+  std::string saveSensitivity;           // a file for experts' sensitivities; empty: none
   std::string compileTo;             // stop after this phase and print its IR to stdout; empty: the whole way
 };
 

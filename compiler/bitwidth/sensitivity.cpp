@@ -31,8 +31,15 @@ double shareOf(const LayerMoments &layer, size_t expert, bool shared) {
 
 } // namespace
 
-ExpertCurvature curvatureOf(const LayerMoments &layer, size_t expert, float damping) {
-  return {curvatureOf(layer.inputOf(expert), damping), curvatureOf(layer.hiddenOf(expert), damping)};
+ExpertCurvature curvatureOf(const LayerMoments &layer, size_t expert, float damping, bool input, bool hidden) {
+  ExpertCurvature result;
+  if (input) {
+    result.input = curvatureOf(layer.inputOf(expert), damping);
+  }
+  if (hidden) {
+    result.hidden = curvatureOf(layer.hiddenOf(expert), damping);
+  }
+  return result;
 }
 
 RoundedExpert roundExpert(const ExpertValues &values, const ExpertCurvature &curvature, const RoundingGrid &grid,

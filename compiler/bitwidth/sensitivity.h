@@ -25,9 +25,11 @@ struct ExpertCurvature {
   Curvature input, hidden;
 };
 
-// Experts without moments of their own lean on their layer's. Damping is Curvature::ofMoment's.
+// Experts without full moments of their own lean on their layer's. Damping is Curvature::ofMoment's. What is not asked for
+// is left empty.
 constexpr float kDamping = 0.01f;
-ExpertCurvature curvatureOf(const LayerMoments &layer, size_t expert, float damping = kDamping);
+ExpertCurvature curvatureOf(const LayerMoments &layer, size_t expert, float damping = kDamping, bool input = true,
+                            bool hidden = true);
 
 RoundedExpert roundExpert(const ExpertValues &values, const ExpertCurvature &curvature, const RoundingGrid &grid,
                           Rounding rounding);

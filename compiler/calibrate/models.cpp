@@ -118,7 +118,8 @@ absl::StatusOr<std::unique_ptr<LiveBundle>> makeReference(ModuleOp raised, const
 
 absl::StatusOr<std::unique_ptr<LiveBundle>>
 makeCandidates(ModuleOp raised, const WeightStore &store, const LiveOptions &options, const QuantiseOptions &dense,
-               const std::vector<LayoutAttr> &layouts, uint64_t cacheBytes, LiveBundle::PackRecord pack) {
+               const std::vector<LayoutAttr> &layouts, uint64_t cacheBytes, LiveBundle::PackRecord pack,
+               Rounder *rounder) {
   auto module = std::make_shared<OwningOpRef<ModuleOp>>(raised.clone());
   FailureOr<std::map<int64_t, ExpertShape>> shapes = shapesOf(**module);
   if (failed(shapes) || failed(quantise(**module, dense)) || failed(partitionExperts(**module))) {
@@ -135,9 +136,9 @@ makeCandidates(ModuleOp raised, const WeightStore &store, const LiveOptions &opt
       auto range = records.getVariants().getAsRange<VariantAttr>();
       variants.emplace_back(range.begin(), range.end());
     }
-    pack = [module, experts = std::move(*experts), variants = std::move(variants),
-            &store](size_t layer, size_t expert, size_t variant, uint8_t *out) {
-      return emoe::packRecord(experts[layer][expert], variants[layer][variant], store, out);
+    pack = [module, experts = std::move(*experts), variants = std::move(variants), &store,
+            rounder](size_t layer, size_t expert, size_t variant, uint8_t *out) {
+      return emoe::packRecord(experts[layer][expert], variants[layer][variant], store, out, rounder);
     };
   }
   std::vector<std::vector<uint64_t>> bytes;

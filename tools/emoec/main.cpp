@@ -107,12 +107,13 @@ int compileCommand(const std::vector<std::string> &arguments) {
   CompileOptions options;
   std::string targets, verify = "claims";
   bool quiet = false, help = false;
+  uint64_t widthSeed = options.widthSeed;
   Command command{
       "compile",
       "MODEL.onnx -o OUT.emoe",
       "Compile a mixture-of-experts ONNX model into one bundle for emoe-rt.",
       {"emoec compile model.onnx -o model.emoe", "emoec compile model.onnx -o model.emoe --bits 8 --target host",
-       "emoec compile model.onnx -o model.emoe --calibration prose.txt code.txt"},
+       "emoec compile model.onnx -o model.emoe --calibration prose.txt code.txt --tolerance 2%"},
       {{"-o", "FILE", "the bundle to write", setString(options.output)},
        {"--bits", "N", "width of the experts: 32, 16, 8 or 4 (default 4)", setOneOf(options.expertBits, {32, 16, 8, 4})},
        {"--dense-bits", "N", "width of all other matrices: 32, 16, 8 or 4 (default 8)",
@@ -130,6 +131,43 @@ int compileCommand(const std::vector<std::string> &arguments) {
         setNumber(options.calibrationTokens, 1)},
        {"--calibration-memory", "MIB", "what calibration may take beside the resident weights (default 1024)",
         setNumber(options.calibrationMemory, 1, 1 << 20)},
+       {"--tolerance", "P%|kl=X",
+        "the experts' widths follow from the loss that is tolerated on held-out calibration text: rise of\n"
+        "                            perplexity in percent, or nats a token (0: the file's own types)",
+        [&](const std::string &value) {
+          absl::StatusOr<Tolerance> parsed = parseTolerance(value);
+          if (parsed.ok()) {
+            options.tolerance = *parsed;
+          }
+          return parsed.status();
+        }},
+       {"--bitwidth-policy", "NAME", "adapt (default), edgemoe, uniform or random",
+        [&](const std::string &value) {
+          absl::StatusOr<WidthPolicy> parsed = parsePolicy(value);
+          if (parsed.ok()) {
+            options.widthPolicy = *parsed;
+          }
+          return parsed.status();
+        }},
+       {"--rounding", "NAME", "of experts, with --calibration: compensated (default) or nearest",
+        [&](const std::string &value) {
+          if (value != "compensated" && value != "nearest") {
+            return absl::InvalidArgumentError("must be compensated or nearest");
+          }
+          options.rounding = value == "nearest" ? Rounding::Nearest : Rounding::Compensated;
+          return absl::OkStatus();
+        }},
+       {"--formats", "LIST", "that experts may have, by commas, fewest bytes first (default ternary-128,2-128,3-128,4-64,8-32)",
+        [&](const std::string &value) {
+          options.formats = absl::StrSplit(value, ',');
+          return absl::OkStatus();
+        }},
+       {"--target-budget", "MIB", "expert records that the target keeps in memory: widths go by what is missed (default: not known)",
+        setNumber(options.targetBudget, 1, 1 << 20)},
+       {"--width-seed", "N", "of --bitwidth-policy random and of the comparison with random widths (default 1)",
+        setNumber(widthSeed, 0)},
+       {"--save-sensitivity", "FILE", "write what each expert would lose in each format, as JSON",
+        setString(options.saveSensitivity)},
        {"--verify-raise", "MODE", "off, claims (prove each raised part; default) or full (the whole model too)",
         setString(verify)},
        {"--compile-to", "PHASE", "stop after a phase and print its IR: import, simplify, raise, quantise, ...",
@@ -169,6 +207,7 @@ int compileCommand(const std::vector<std::string> &arguments) {
                                             absl::StrJoin(phaseNames(), ", ")));
   }
   options.model = positional[0];
+  options.widthSeed = static_cast<uint32_t>(widthSeed);
   options.targets = targets.empty() ? std::vector<std::string>()
                                     : std::vector<std::string>(absl::StrSplit(targets, ','));
   Progress progress;
