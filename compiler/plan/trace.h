@@ -25,7 +25,8 @@ struct Trace {
   std::vector<std::string> domains;     // what the texts are called: file names without folders
   std::vector<TraceDocument> documents; // ascending, without gaps, covering all tokens
   std::vector<int32_t> tokens;          // the token ids, or empty where nobody recorded them
-  // [tokens, row()]: layer after layer the ids of the topK chosen experts, ascending.
+  // [tokens, row()]: layer after layer the ids of the topK chosen experts, ascending; -1 behind them where fewer are
+  // known.
   std::vector<int32_t> experts;
   std::vector<float> weights; // likewise their routing weights, or empty
   // [tokens, aheadRow()], or empty: for each layer but the first, which experts its router prefers on the hidden state of

@@ -12,6 +12,10 @@ constexpr double kClass = 1125899906842624.0;  // 2^50: more uses than a cache l
 constexpr double kLeastLikely = 1e-4;
 // Records that a prefill step has on the way before it may give up those that it has computed.
 constexpr uint32_t kStreamed = 8;
+// Tokens over which next-use learns what to trust.
+constexpr double kLearnTokens = 8;
+// Of its briefer memory: 2^(1/3), so a use counts half after 3 tokens.
+constexpr double kBriefGrowth = 1.25992104989487316476721060727823;
 constexpr size_t kAlign = 8;
 constexpr uint64_t kPage = 4096;
 
@@ -41,6 +45,7 @@ size_t ExpertCache::BytesNeeded(Span<MoeLayer> layers, uint32_t slots) {
   parts.Take<double>(layers.size + 1);
   for (size_t i = 0; i < layers.size; ++i) parts.Take<uint32_t>(layers[i].top_k);
   parts.Take<double>(keys);
+  parts.Take<double>(keys);
   parts.Take<uint64_t>(keys);
   parts.Take<uint64_t>(keys);
   parts.Take<float>(keys);
@@ -49,6 +54,7 @@ size_t ExpertCache::BytesNeeded(Span<MoeLayer> layers, uint32_t slots) {
   parts.Take<uint16_t>(keys);
   parts.Take<uint8_t>(keys);
   parts.Take<uint32_t>(keys);
+  parts.Take<uint32_t>(most);
   parts.Take<uint32_t>(most);
   parts.Take<Slot>(slots);
   parts.Take<int32_t>(slots);
@@ -81,6 +87,7 @@ void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, uint64_t bytes, co
     first += layers[i].experts;
   }
   frequency_ = parts.Take<double>(keys_);
+  brief_ = parts.Take<double>(keys_);
   last_use_ = parts.Take<uint64_t>(keys_);
   step_of_ = parts.Take<uint64_t>(keys_);
   expected_ = parts.Take<float>(keys_);
@@ -90,6 +97,7 @@ void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, uint64_t bytes, co
   kept_ = parts.Take<uint8_t>(keys_);
   pages_of_ = parts.Take<uint32_t>(keys_);
   step_keys_ = parts.Take<uint32_t>(most);
+  step_used_ = parts.Take<uint32_t>(most);
   slots_ = parts.Take<Slot>(slots);
   free_ = parts.Take<int32_t>(slots);
   uint32_t largest = 0;
@@ -98,7 +106,7 @@ void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, uint64_t bytes, co
     layers_[layer].top_k = layers[layer].top_k;
     for (uint32_t i = 0; i < layers_[layer].experts; ++i) {
       uint32_t key = layers_[layer].first + i;
-      frequency_[key] = 0;
+      frequency_[key] = brief_[key] = 0;
       last_use_[key] = step_of_[key] = 0;
       expected_[key] = 0;
       sum_[key] = 0;
@@ -119,6 +127,10 @@ void ExpertCache::Init(Span<MoeLayer> layers, uint32_t slots, uint64_t bytes, co
   growth_ = parameters.half_life == 0 ? 1 : Exp(kLn2 / parameters.half_life);
   double power = parameters.policy == CachePolicy::kEdgeMoe ? 1.0 : parameters.distance_power / 4.0;
   for (uint32_t d = 0; d <= layer_count_; ++d) distance_factor_[d] = d < 2 ? 1 : Exp(power * Log(d));
+  if (parameters.usual.size == 0) {
+    weight_[0] = 0;
+    weight_[1] = weight_[2] = 0.5;
+  }
   ShareSlots();
   uint32_t room = slots > most_used ? slots - most_used : 0;
   uint64_t step = uint64_t{largest} * most_used;
@@ -180,6 +192,12 @@ void ExpertCache::Advance(uint32_t tokens) {
     increment_ *= growth_;
     if (increment_ > kLargestIncrement) Rescale();
   }
+  for (uint32_t i = 0; i < tokens; ++i) {
+    brief_increment_ *= kBriefGrowth;
+    if (brief_increment_ < kLargestIncrement) continue;
+    for (uint32_t key = 0; key < keys_; ++key) brief_[key] /= brief_increment_;
+    brief_increment_ = 1;
+  }
   tokens_ += tokens;
   chunk_ = tokens;
   token_start_ = tick_;
@@ -207,14 +225,7 @@ void ExpertCache::BeginStep(uint32_t layer) {
   now_ = layer;
   step_end_ = step_next_ = 0;
   Layer &l = layers_[layer];
-  if (l.ahead) {
-    AddBlocks(layer, false, -1, 0, layer_count_);
-  } else {  // it runs again for the same chunk
-    AddBlocks(layer, false, -1, 0, layer);
-    AddBlocks(layer, true, -1, layer + 1, layer_count_);
-  }
-  l.used_count = 0;
-  l.ahead = l.expecting = false;
+  step_used_count_ = 0;
   l.fresh = false;
   Stale();
 }
@@ -229,6 +240,16 @@ void ExpertCache::Stale() {
 void ExpertCache::Observe() {
   observed_ = true;
   step_next_ = step_end_;
+  Layer &l = layers_[now_];
+  if (l.ahead) {
+    AddBlocks(now_, false, -1, 0, layer_count_);
+  } else {  // it ran before for the same chunk
+    AddBlocks(now_, false, -1, 0, now_);
+    AddBlocks(now_, true, -1, now_ + 1, layer_count_);
+  }
+  l.ahead = l.expecting = false;
+  l.used_count = step_used_count_;
+  for (uint32_t i = 0; i < step_used_count_; ++i) l.used[i] = step_used_[i];
   AddBlocks(now_, false, 1, 0, now_);
   AddBlocks(now_, true, 1, now_ + 1, layer_count_);
   SumBlocks(now_);
@@ -285,16 +306,26 @@ double ExpertCache::Recent(uint32_t key) const {
   return tokens_ == 0 ? 0 : frequency_[key] / static_cast<double>(tokens_);
 }
 
-// The same of all times.
-double ExpertCache::Usual(uint32_t key) const {
-  if (parameters_.usual.size == 0) return Recent(key);
-  double recent = parameters_.recent / 255.0;
-  return (1 - recent) * (parameters_.usual[key] / 65535.0) + recent * Recent(key);
-}
+// The same over the last few tokens.
+double ExpertCache::Brief(uint32_t key) const { return brief_[key] * (kBriefGrowth - 1) / brief_increment_; }
 
 double ExpertCache::Expected(uint32_t key, double probability) const {
   double later = parameters_.discount / 256.0;
-  return (1 - later) * probability + later * Usual(key);
+  double usual = parameters_.usual.size == 0 ? 0 : parameters_.usual[key] / 65535.0;
+  return (1 - later) * probability + later * Mix(key, usual);
+}
+
+// The same by what layers chose last.
+double ExpertCache::Tables(uint32_t key) const {
+  double tables = parameters_.usual[key] / 65535.0 + sum_[key] * static_cast<double>(parameters_.scale);
+  return tables < kLeastLikely ? kLeastLikely : tables;
+}
+
+// What next-use makes of all that is known, if the tables say `tables`.
+double ExpertCache::Mix(uint32_t key, double tables) const {
+  double recent = parameters_.recent / 255.0;
+  double mix = weight_[0] * tables + weight_[1] * Brief(key) + weight_[2] * Recent(key);
+  return (1 - recent) * mix + recent * Recent(key);
 }
 
 // Comparable within a layer; Distant makes it comparable between layers.
@@ -310,11 +341,7 @@ double ExpertCache::KeyWorth(uint32_t layer, uint32_t key) const {
       break;
   }
   if (layers_[layer].expecting) return Expected(key, expected_[key]);
-  if (parameters_.usual.size == 0) return Recent(key);
-  double recent = parameters_.recent / 255.0;
-  double tables = parameters_.usual[key] / 65535.0 + sum_[key] * static_cast<double>(parameters_.scale);
-  if (tables < kLeastLikely) tables = kLeastLikely;
-  return (1 - recent) * tables + recent * Recent(key);
+  return Mix(key, weight_[0] == 0 ? 0 : Tables(key));
 }
 
 uint32_t ExpertCache::Distance(uint32_t layer) const {
@@ -406,11 +433,23 @@ int32_t ExpertCache::Victim(uint32_t layer, double *worth) {
   return layers_[from].least;
 }
 
+// Which of the predictions would have said best that `key` is used now gains weight: the weights under which the recent
+// uses are most likely, by an online form of expectation maximisation.
+void ExpertCache::Learn(uint32_t key) {
+  double share[3] = {weight_[0] == 0 ? 0 : Tables(key), Brief(key), Recent(key)}, sum = 0;
+  for (int i = 0; i < 3; ++i) sum += share[i] = weight_[i] * (share[i] + kLeastLikely);
+  for (int i = 0; i < 3; ++i) weight_[i] += (share[i] / sum - weight_[i]) / (kLearnTokens * top_k_sum_);
+}
+
 int32_t ExpertCache::Use(uint32_t key, uint32_t uses) {
   uint32_t layer = layer_of_[key];
   if (!stepping_ || layer != now_ || observed_) BeginStep(layer);
   Layer &l = layers_[layer];
-  if (chunk_ == 1 && uses != 0 && l.used_count < l.top_k) l.used[l.used_count++] = key - l.first;
+  if (parameters_.policy == CachePolicy::kNextUse) {
+    if (chunk_ == 1) Learn(key);
+    brief_[key] += brief_increment_ * uses;
+  }
+  if (chunk_ == 1 && uses != 0 && step_used_count_ < l.top_k) step_used_[step_used_count_++] = key - l.first;
   last_use_[key] = ++tick_;
   frequency_[key] += increment_ * uses;
   step_of_[key] = step_;

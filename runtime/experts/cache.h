@@ -101,7 +101,10 @@ class ExpertCache {
   void AddBlock(const NextUseBlock &block, int32_t sign);
   void SumBlocks(uint32_t target);
   double Recent(uint32_t key) const;
-  double Usual(uint32_t key) const;
+  double Brief(uint32_t key) const;
+  double Tables(uint32_t key) const;
+  double Mix(uint32_t key, double tables) const;
+  void Learn(uint32_t key);
   double Expected(uint32_t key, double probability) const;
   double KeyWorth(uint32_t layer, uint32_t key) const;
   double Distant(uint32_t layer, double worth) const;
@@ -119,6 +122,7 @@ class ExpertCache {
   double *distance_factor_ = nullptr;  // [layers + 1]: what the worth of a record that many layers ahead is divided by
   double *frequency_ = nullptr;  // lfu: `increment_` for each use, and the increment grows with time, which is the same
                                  // as letting all that was added before decay; rescaled before it overflows
+  double *brief_ = nullptr;       // next-use: the same with a short half-life
   uint64_t *last_use_ = nullptr;  // ticks
   uint64_t *step_of_ = nullptr;   // the step that used the key last
   float *expected_ = nullptr;
@@ -131,6 +135,8 @@ class ExpertCache {
   // The keys of the step that have or had slots: hits, then what was acquired, which is gone before step_next_.
   uint32_t *step_keys_ = nullptr;
   uint32_t step_end_ = 0, step_next_ = 0;
+  uint32_t *step_used_ = nullptr;  // the step's experts in its layer
+  uint32_t step_used_count_ = 0;
   int32_t *free_ = nullptr;  // stack of free slots
 
   uint32_t keys_ = 0, layer_count_ = 0, slot_count_ = 0, free_count_ = 0, top_k_sum_ = 0;
@@ -141,7 +147,8 @@ class ExpertCache {
   bool observed_ = true;   // the Use calls of the step are over
   uint64_t step_ = 1, tick_ = 0, tokens_ = 0;
   uint64_t token_start_ = 0;  // tick at which the chunk began
-  double increment_ = 1, growth_ = 1;
+  double increment_ = 1, growth_ = 1, brief_increment_ = 1;
+  double weight_[3] = {0.4, 0.3, 0.3};  // next-use: of tables, brief memory and frequency
   Counters counters_;
 };
 

@@ -47,7 +47,6 @@ bool ChooseCache(const Bundle &bundle, uint64_t slots, const char *policy, Cache
   chosen.usual = plan.next_use.usual;
   chosen.blocks = plan.next_use.blocks;
   chosen.rows = plan.next_use.rows;
-  if (best == nullptr && chosen.usual.size != 0) chosen.recent = 77;
   *out = chosen;
   return true;
 }

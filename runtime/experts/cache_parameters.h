@@ -17,9 +17,11 @@ namespace emoe::rt {
 //              in the paper the denominator is layers - d, which evicts the very next layer's experts first.)
 // least-stale  of those whose layer has run for this token without using them, the longest unused; then of those that
 //              this token used; last of those whose layer is still to run.
-// next-use     the one that is least likely to be used soon: a mix of its decayed frequency and of what the bundle's
-//              tables say, given which experts each layer chose last; predictions for the layers ahead (Expect) replace
-//              the tables. Divided by distance to the power `distance_power` / 4.
+// next-use     the one that is least likely to be used soon: a mix of what the bundle's tables say, given which experts
+//              each layer chose last, of its use in the last few tokens, and of its decayed frequency. How much each
+//              counts is learned while running, from how well each foretold what was used (so a text unlike those that
+//              the tables were made from does little harm); `recent` is given to the frequency besides. Predictions for
+//              the layers ahead (Expect) replace the tables. Divided by distance to the power `distance_power` / 4.
 constexpr uint32_t kCachePolicies = 5;
 
 // False for an unknown name.
@@ -30,7 +32,7 @@ struct CacheParameters {
   CachePolicy policy = CachePolicy::kLfu;
   uint16_t half_life = 64;     // tokens; 0: nothing decays
   uint8_t distance_power = 2;  // quarters
-  uint8_t recent = 255;        // next-use: share of the decayed frequency, of 255; the rest is the tables'
+  uint8_t recent = 50;         // next-use: share of the decayed frequency, of 255, besides what it earns
   bool per_layer = false;      // slots are shared out to the layers by their number of experts, not global
   uint32_t pinned = 0;         // so many records with the largest `usual` stay once they were read
   // next-use, all empty without tables

@@ -166,32 +166,45 @@ struct Tables {
 
 uint16_t Share(double p) { return static_cast<uint16_t>(std::lround(p * 65535)); }
 
+// A record that was never used is worth what the tables say, times what they have earned: shares are compared.
 TEST(Cache, NextUseByTables) {
   Tables t;
-  t.usual = {Share(.5), Share(.3), Share(.2), Share(.1), Share(.4), Share(.4), Share(.1), Share(.1)};
-  // After a token with c, layer 0 wants b less; a token that chose c wants g, not e.
+  t.usual = {Share(.5), Share(.3), Share(.2), Share(.3), Share(.4), Share(.4), Share(.1), Share(.1)};
+  // After a token with c, layer 0 wants d less; a token that chose c wants g, not f. h is what the rest is compared with.
   t.blocks = {{0, 0, 0, 0}, {16, 0, 1, 1}};
   t.rows.assign(32, 0);
-  t.rows[2 * 4 + 1] = -25;
+  t.rows[2 * 4 + 3] = -25;
   t.rows[16 + 2 * 4 + 2] = 60;
-  t.rows[16 + 2 * 4 + 0] = -35;
+  t.rows[16 + 2 * 4 + 1] = -35;
   Fixture f(kTwo, 4, t.Parameters(0, 0));
-  f.cache.Advance(1);
-  EXPECT_EQ(f.Step("b"), "b");
-  EXPECT_NEAR(f.cache.Worth(1), .3, 1e-4);
-  EXPECT_EQ(f.Step("e"), "e");
-  EXPECT_EQ(f.Token({"a", "f"}), "af");
-  EXPECT_EQ(f.Token({"c"}), "c");  // b has .3 - .25 for later tokens, e .4 - .35 for this one
-  EXPECT_NEAR(f.cache.Worth(1), .05, 1e-4);
-  EXPECT_NEAR(f.cache.Worth(4), .05, 1e-4);
-  EXPECT_NEAR(f.cache.Worth(6), .7, 1e-4);
-  EXPECT_NEAR(f.cache.Worth(0), .5, 1e-4);
-  EXPECT_EQ(f.Resident().size(), 4u);
-  EXPECT_EQ(f.Step("g"), "g");
-  EXPECT_NEAR(f.cache.Worth(4), .4, 1e-4) << "the layer ran: what the token chose before it counts no longer";
+  auto share = [&](char key) { return f.cache.Worth(static_cast<uint32_t>(key - 'a')) / f.cache.Worth('h' - 'a'); };
+  f.Token({"b", "e"});
+  EXPECT_NEAR(share('d'), 3, 1e-3);
+  EXPECT_NEAR(share('f'), 4, 1e-3);
+  f.Token({"c"});
+  EXPECT_NEAR(share('d'), .5, 1e-2) << ".3 - .25 for later tokens";
+  EXPECT_NEAR(share('f'), .5, 1e-2) << ".4 - .35 for this one";
+  EXPECT_NEAR(share('g'), 7, 2e-2);
+  f.Step("g");
+  EXPECT_NEAR(share('f'), 4, 1e-2) << "the layer ran: what the token chose before it counts no longer";
+  EXPECT_NEAR(share('d'), .5, 1e-2);
   f.cache.Advance(2);  // a chunk: nobody knows what its last token chose
   f.Step("a", 2);
-  EXPECT_NEAR(f.cache.Worth(1), .3, 1e-4);
+  EXPECT_NEAR(share('d'), 3, 1e-2);
+}
+
+TEST(Cache, NextUseLearnsWhatToTrust) {
+  Tables t;
+  t.usual = {Share(.9), Share(.05), Share(.03), Share(.02)};
+  Fixture wrong({{4, 1}}, 2, t.Parameters(0, 0)), right({{4, 1}}, 2, t.Parameters(0, 0));
+  for (int i = 0; i < 60; ++i) {
+    wrong.Token({"d"});
+    right.Token({"a"});
+  }
+  // Of two records that were never used, what the tables say is worth as much as they have earned.
+  EXPECT_LT(wrong.cache.Worth(0), 0.05);
+  EXPECT_GT(right.cache.Worth(1), 0.01);
+  EXPECT_GT(right.cache.Worth(1), 0.05 * 0.3);
 }
 
 TEST(Cache, NextUseHeedsExpectationsAndDistance) {
@@ -200,16 +213,18 @@ TEST(Cache, NextUseHeedsExpectationsAndDistance) {
   Fixture f(kTwo, 4, t.Parameters(0, 4));
   f.cache.Advance(1);
   EXPECT_EQ(f.Step("a"), "a");
-  EXPECT_NEAR(f.cache.Worth(0), .2, 1e-4) << "two layers away";
-  EXPECT_NEAR(f.cache.Worth(4), .4, 1e-4) << "one";
+  double said = f.cache.Worth(4);  // by the tables: .4 of what they have earned
+  EXPECT_NEAR(f.cache.Worth(1), said / 2, 1e-9) << "two layers away instead of one";
   const float expected[] = {.9f, .1f, 0, 0};
   f.cache.Expect(1, expected);
-  EXPECT_NEAR(f.cache.Worth(4), .65, 1e-4) << "half of .9 and half of .4";
-  EXPECT_NEAR(f.cache.Worth(5), .25, 1e-4);
+  double later = 128.0 / 256 * said;
+  EXPECT_NEAR(f.cache.Worth(4), .45 + later, 1e-6);
+  EXPECT_NEAR(f.cache.Worth(5), .05 + later, 1e-6);
   f.Step("e");
-  EXPECT_NEAR(f.cache.Worth(5), .2, 1e-4);
-  f.cache.Expect(1, expected);  // it ran: too late
-  EXPECT_NEAR(f.cache.Worth(5), .2, 1e-4);
+  double after = f.cache.Worth(5);
+  EXPECT_NEAR(f.cache.Worth(6), after, 1e-9) << "it ran: expectations are over";
+  f.cache.Expect(1, expected);  // too late
+  EXPECT_EQ(f.cache.Worth(5), after);
 }
 
 TEST(Cache, PinnedRecordsStay) {
@@ -312,9 +327,9 @@ TEST(Cache, PredictedRecordsComeOnlyForWorse) {
   f.cache.Advance(1);
   f.Step("b");  // a .5 goes, e .6 stays
   EXPECT_EQ(f.Resident(), "be");
-  EXPECT_EQ(f.cache.AcquireIfWorse(5, .9f), -1) << "e is worth more, b belongs to the step";
+  EXPECT_EQ(f.cache.AcquireIfWorse(5, .3f), -1) << "e is worth more, b belongs to the step";
   f.Step("e");
-  int32_t slot = f.cache.AcquireIfWorse(0, .4f);  // half of .4, half of .5: more than b's .3
+  int32_t slot = f.cache.AcquireIfWorse(0, .4f);
   ASSERT_GE(slot, 0);
   EXPECT_EQ(f.Resident(), "ae");
   EXPECT_EQ(f.cache.AcquireIfWorse(1, 1), -1) << "a slot that is being read is pinned, e is the step's";
@@ -349,7 +364,7 @@ struct Model {
   CacheParameters p;
   std::vector<MoeLayer> layers;
   std::vector<uint32_t> first;
-  uint32_t slots;
+  uint32_t slots = 0;
   struct Past {
     double time;
     uint32_t uses;
@@ -358,11 +373,11 @@ struct Model {
   std::map<uint32_t, std::vector<Past>> past;
   std::vector<std::vector<uint32_t>> chosen;  // [layer]: of its last token
   std::vector<bool> ahead;
-  std::map<uint32_t, std::vector<double>> sums;  // of a layer ahead: what counts, frozen as sources run
   uint64_t tick = 0, token_start = 0;
   double time = 0;
   uint32_t now = 0;
   std::set<uint32_t> resident;
+  double weight[3] = {0.4, 0.3, 0.3};
 
   uint32_t LayerOf(uint32_t key) const {
     uint32_t layer = 0;
@@ -384,14 +399,26 @@ struct Model {
     }
     return sum;
   }
-  double Recent(uint32_t key) const {
+  double Frequency(uint32_t key, double half_life) const {
     auto found = past.find(key);
     double sum = 0;
     if (found == past.end()) return 0;
     for (const Past &use : found->second) {
-      sum += use.uses * (p.half_life == 0 ? 1 : std::exp2((use.time - time) / p.half_life));
+      sum += use.uses * (half_life == 0 ? 1 : std::exp2((use.time - time) / half_life));
     }
-    return p.half_life == 0 ? sum / time : sum * (std::exp2(1.0 / p.half_life) - 1);
+    return half_life == 0 ? sum / time : sum * (std::exp2(1.0 / half_life) - 1);
+  }
+  double Recent(uint32_t key) const { return Frequency(key, p.half_life); }
+  double Said(uint32_t key) const {
+    if (p.usual.size == 0) return 0;
+    return std::max(1e-4, p.usual[key] / 65535.0 + Tables(key) * static_cast<double>(p.scale));
+  }
+  void Learn(uint32_t key) {
+    double all = 0, used = 0;
+    for (const MoeLayer &layer : layers) used += layer.top_k;
+    double said[3] = {Said(key), Frequency(key, 3), Recent(key)};
+    for (int i = 0; i < 3; ++i) all += weight[i] * (said[i] + 1e-4);
+    for (int i = 0; i < 3; ++i) weight[i] += (weight[i] * (said[i] + 1e-4) / all - weight[i]) / (8 * used);
   }
   double Worth(uint32_t key) const {
     uint32_t layer = LayerOf(key), count = static_cast<uint32_t>(layers.size());
@@ -411,10 +438,8 @@ struct Model {
         break;
     }
     double value = Recent(key);
-    if (p.usual.size != 0) {
-      double tables = std::max(1e-4, p.usual[key] / 65535.0 + Tables(key) * static_cast<double>(p.scale));
-      value = (1 - p.recent / 255.0) * tables + p.recent / 255.0 * value;
-    }
+    double mix = weight[0] * Said(key) + weight[1] * Frequency(key, 3) + weight[2] * value;
+    value = (1 - p.recent / 255.0) * mix + p.recent / 255.0 * value;
     return value / std::pow(distance, p.distance_power / 4.0);
   }
 };
@@ -451,7 +476,11 @@ TEST(Cache, AgreesWithTheDefinition) {
     p.half_life = static_cast<uint16_t>(random() % 3 ? random() % 50 + 1 : 0);
     uint32_t slots = most + random() % 8;
     Fixture f(shape, slots, p);
-    Model m{p, f.layers, {}, slots, {}, {}, {}, {}, 0, 0, 0, 0, {}};
+    Model m;
+    m.p = p;
+    m.layers = f.layers;
+    m.slots = slots;
+    if (!tables) m.weight[0] = 0, m.weight[1] = m.weight[2] = 0.5;
     m.chosen.resize(shape.size());
     m.ahead.assign(shape.size(), true);
     for (uint32_t i = 0, at = 0; i < shape.size(); at += shape[i++].first) m.first.push_back(at);
@@ -464,12 +493,13 @@ TEST(Cache, AgreesWithTheDefinition) {
       for (uint32_t layer = 0; layer < shape.size(); ++layer) {
         if (random() % 50 == 0) break;  // the sequence was given up
         m.now = layer;
-        m.ahead[layer] = false;
-        m.chosen[layer].clear();
         std::set<uint32_t> step;
         while (step.size() < shape[layer].second) {
           step.insert(m.first[layer] + std::min(random(), random()) % shape[layer].first);
         }
+        for (uint32_t key : step) m.Learn(key);
+        m.ahead[layer] = false;
+        m.chosen[layer].clear();
         std::vector<uint32_t> missing;
         for (uint32_t key : step) {
           m.past[key].push_back({m.time, 1, ++m.tick});
