@@ -21,7 +21,17 @@ enum emoe_section_type {
   EMOE_SECTION_EXPERTS = 3,    // records, read one by one; checked by the index's chunk checksums
   EMOE_SECTION_KERNELS = 4,    // ELF images, one per instruction set
   EMOE_SECTION_TOKENIZER = 5,  // tables, FORMAT.md "tokenizer"
-  EMOE_SECTION_TABLES = 6      // activation probabilities
+  EMOE_SECTION_TABLES = 6      // activation probabilities, FORMAT.md "predictor tables"
+};
+
+// What is there of a mixture layer's predictor tables (FORMAT.md, "predictor tables").
+enum {
+  EMOE_PREDICTOR_PRIOR = 1,
+  EMOE_PREDICTOR_REPEAT = 2,
+  EMOE_PREDICTOR_NEAR = 4,
+  EMOE_PREDICTOR_FAR = 8,
+  EMOE_PREDICTOR_RANKS = 16,
+  EMOE_PREDICTOR_KEYS = 32
 };
 
 // 64 bytes, at offset 0; section_count emoe_section entries follow, then zeros up to EMOE_SECTION_ALIGN.

@@ -37,7 +37,11 @@ enum class FloatType : uint8_t { kF32 = 0, kF16 = 1, kBf16 = 2 };
 enum : uint8_t { kTernary = 1, kCentred = 3 };  // Layout::codebook; 0: integers
 enum class Activations : uint8_t { kF32 = 0, kQ8 = 1 };
 enum class OperandKind : uint8_t { kNone = 0, kTokenIds = 1, kBuffer = 2, kTensor = 3, kKvKeys = 4, kKvValues = 5 };
-enum class StepKind : uint8_t { kKernel = 0, kExperts = 1 };
+enum class StepKind : uint8_t { kKernel = 0, kExperts = 1, kLookAhead = 2 };
+enum class ScoreFunction : uint8_t { kSoftmax = 0, kSigmoid = 1, kNone = 2 };
+// Described where they are used: runtime/experts/predict.h.
+enum class PredictorKind : uint8_t { kNone = 0, kStatic = 1, kPreviousToken = 2, kTable = 3, kLookAhead = 4 };
+constexpr uint32_t kPredictorKinds = 5;
 // What they mean: runtime/experts/cache_parameters.h.
 enum class CachePolicy : uint8_t { kLfu = 0, kLru = 1, kEdgeMoe = 2, kLeastStale = 3, kNextUse = 4 };
 enum class Rows : uint32_t { kAll = 0, kWanted = 1 };
@@ -102,6 +106,8 @@ struct Step {
   Span<Operand> operands;
   uint32_t layer;
   Rows rows;
+  uint32_t router;      // kLookAhead
+  ScoreFunction score;  // kLookAhead
 };
 struct Variant {
   uint32_t gate_up_kernel, down_kernel, gate_up_offset, down_offset, record_bytes;
@@ -113,6 +119,19 @@ struct MoeLayer {
   uint32_t experts, top_k;
   Span<Variant> variants;
   Span<Record> records;
+};
+struct PredictorQuality {
+  PredictorKind predictor;
+  uint32_t tokens;
+  float recall, recall_low, recall_high, recall_2k, precision_2k;
+};
+struct PredictorEntry {
+  PredictorKind predictor;
+  float scale;
+  uint64_t offset;  // in the tables section
+  uint32_t parts, keys;
+  Span<PredictorQuality> quality;
+  float break_even;
 };
 struct Image {
   Text isa;
@@ -164,6 +183,7 @@ struct Bundle {
   struct {
     Text producer, source, source_hash, options;
   } provenance;
+  Span<PredictorEntry> predictors;  // one per mixture layer, or none
 
   // Owns the index bytes and the tables above; released by CloseBundle. Counted in `bytes_held`.
   void *memory = nullptr;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/bundle/checked.h"
+#include "runtime/bundle/predictors.h"
 #include "schema/format.h"
 #include "schema/kernel_abi.h"
 #include "schema/limits.h"
@@ -30,7 +31,8 @@ class Checker {
     RT_RETURN_IF_ERROR(CheckMoeLayers());
     RT_RETURN_IF_ERROR(CheckCache());
     RT_RETURN_IF_ERROR(CheckSteps());
-    return CheckLogits();
+    RT_RETURN_IF_ERROR(CheckLogits());
+    return CheckPredictors(b_);
   }
 
  private:
@@ -46,6 +48,8 @@ class Checker {
   Status CheckVariant(const Variant &variant, uint64_t layer);
   Status CheckSteps();
   Status CheckKernelStep(const Step &step, uint64_t number);
+  Status CheckOperands(const Step &step, uint32_t kernel, uint64_t first, uint64_t number);
+  Status CheckLookAheadStep(const Step &step, uint64_t number, uint64_t next_layer);
   Status CheckBufferOperand(const Step &step, const Extent &extent, uint32_t buffer, uint64_t number, uint64_t operand);
   Status CheckExpertsStep(const Step &step, uint64_t number);
   Status CheckExpertKernel(uint32_t kernel, uint64_t input_row, uint64_t weights, uint64_t output_row, uint64_t number);
@@ -344,9 +348,15 @@ Status Checker::CheckKernelStep(const Step &step, uint64_t number) {
   if (step.operands.size != kernel.extents.size) {
     return Bad("step: has another number of operands than its kernel (step, operands)", number, step.operands.size);
   }
-  for (uint64_t i = 0; i < step.operands.size; ++i) {
+  return CheckOperands(step, step.kernel, 0, number);
+}
+
+// Operands first, first + 1, ... of the step are those of `index`, which exists; the step has enough of them.
+Status Checker::CheckOperands(const Step &step, uint32_t index, uint64_t first, uint64_t number) {
+  const Kernel &kernel = b_.kernel_table[index];
+  for (uint64_t i = first; i < first + kernel.extents.size; ++i) {
     const Operand &operand = step.operands[i];
-    const Extent &extent = kernel.extents[i];
+    const Extent &extent = kernel.extents[i - first];
     const char *too_much = "step: its kernel touches more than the operand holds (step, operand)";
     switch (operand.kind) {
       case OperandKind::kNone:
@@ -380,6 +390,38 @@ Status Checker::CheckKernelStep(const Step &step, uint64_t number) {
         operand.kind != OperandKind::kTensor) {
       return Bad("step: wanted rows of token ids or of a cache (step, operand)", number, i);
     }
+  }
+  return OkStatus();
+}
+
+// Scores of the layer after the next one: a norm, its router, and what is added before experts are chosen.
+Status Checker::CheckLookAheadStep(const Step &step, uint64_t number, uint64_t next_layer) {
+  if (step.rows != Rows::kAll) return Bad("step: looking ahead runs on all rows only (step)", number);
+  if (step.layer != next_layer + 1 || step.layer >= b_.moe_layers.size) {
+    return Bad("step: looks ahead to a mixture layer that is not the one after the next (step, mixture layer)", number,
+               step.layer);
+  }
+  if (step.kernel >= b_.kernel_table.size) return Bad("step: no such kernel (step, kernel)", number, step.kernel);
+  if (step.router >= b_.kernel_table.size) return Bad("step: no such kernel (step, kernel)", number, step.router);
+  const uint64_t first = b_.kernel_table[step.kernel].extents.size, count = b_.kernel_table[step.router].extents.size;
+  if (count < 3 || step.operands.size < first + count || step.operands.size > first + count + 1) {
+    return Bad("step: has another number of operands than its kernels (step, operands)", number, step.operands.size);
+  }
+  RT_RETURN_IF_ERROR(CheckOperands(step, step.kernel, 0, number));
+  RT_RETURN_IF_ERROR(CheckOperands(step, step.router, first, number));
+  const uint64_t scores = 4ull * b_.moe_layers[step.layer].experts;
+  const Operand &out = step.operands[first + 2];
+  if (out.kind != OperandKind::kBuffer || b_.kernel_table[step.router].extents[2].per_token < scores) {
+    return Bad("step: its router's third operand is no buffer for scores (step, operand)", number, first + 2);
+  }
+  if (step.operands.size > first + count) {
+    const Operand &bias = step.operands[first + count];
+    if (bias.kind != OperandKind::kTensor || bias.index >= b_.tensors.size || b_.tensors[bias.index].bytes < scores) {
+      return Bad("step: the selection bias is no tensor of its size (step, operand)", number, first + count);
+    }
+  }
+  if (step.score > ScoreFunction::kNone) {
+    return Bad("step: unknown score function (step, value)", number, static_cast<uint8_t>(step.score));
   }
   return OkStatus();
 }
@@ -435,7 +477,7 @@ Status Checker::CheckExpertsStep(const Step &step, uint64_t number) {
 
 // Every mixture layer runs once, in order: the runtime looks ahead from each to the next.
 Status Checker::CheckSteps() {
-  uint64_t next_layer = 0;
+  uint64_t next_layer = 0, looked_for = 0;  // one look-ahead a layer; 0 never has one
   for (uint64_t i = 0; i < b_.steps.size; ++i) {
     const Step &step = b_.steps[i];
     if (step.rows != Rows::kAll && step.rows != Rows::kWanted) {
@@ -449,6 +491,12 @@ Status Checker::CheckSteps() {
       }
       RT_RETURN_IF_ERROR(CheckExpertsStep(step, i));
       ++next_layer;
+    } else if (step.kind == StepKind::kLookAhead) {
+      RT_RETURN_IF_ERROR(CheckLookAheadStep(step, i, next_layer));
+      if (step.layer == looked_for) {
+        return Bad("step: looks ahead to the same mixture layer again (step, mixture layer)", i, step.layer);
+      }
+      looked_for = step.layer;
     } else {
       return Bad("step: unknown kind (step, kind)", i, static_cast<uint8_t>(step.kind));
     }

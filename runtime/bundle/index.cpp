@@ -26,12 +26,13 @@ static_assert(sizeof(Record) == 16 && offsetof(Record, first_crc) == 8 && offset
 // Field ids of bundle.fbs.
 namespace id {
 enum Bundle : uint16_t {
-  kModel, kTensors, kBuffers, kKvLayers, kKernels, kSteps, kLogits, kMoeLayers, kChunkCrcs, kImages, kPlan, kProvenance
+  kModel, kTensors, kBuffers, kKvLayers, kKernels, kSteps, kLogits, kMoeLayers, kChunkCrcs, kImages, kPlan, kProvenance,
+  kPredictors
 };
 enum Model : uint16_t { kArchitecture, kVocab, kHidden, kLayers, kContext, kFirstToken, kStopTokens, kParameters };
 enum Tensor : uint16_t { kTensorName, kTensorOffset, kTensorBytes, kTensorRows, kTensorColumns, kTensorLayout };
 enum Kernel : uint16_t { kKernelName, kExtents, kTilesFixed, kTilesPerToken };
-enum Step : uint16_t { kKind, kKernel, kOperands, kLayer, kRows };
+enum Step : uint16_t { kKind, kKernel, kOperands, kLayer, kRows, kRouter, kScore };
 enum Variant : uint16_t {
   kGateUpKernel, kDownKernel, kGateUpOffset, kDownOffset, kRecordBytes, kChunkEnds, kActivations, kVariantLayout
 };
@@ -39,6 +40,10 @@ enum MoeLayer : uint16_t { kExperts, kTopK, kVariants, kRecords };
 enum Image : uint16_t { kIsa, kMachine, kFeatures, kImageOffset, kImageBytes, kEntries };
 enum Plan : uint16_t { kPlanContext, kChunk, kPolicy, kChoices, kHitCurve, kRecommendedSlots, kRegret, kNextUse };
 enum NextUse : uint16_t { kDiscount, kScale, kUsual, kBlocks, kRowBytes };
+enum PredictorEntry : uint16_t { kPredictor, kLogOddsScale, kTablesOffset, kParts, kKeys, kQuality, kBreakEven };
+enum PredictorQuality : uint16_t {
+  kJudged, kTokens, kRecall, kRecallLow, kRecallHigh, kRecall2k, kPrecision2k
+};
 enum Provenance : uint16_t { kProducer, kSource, kSourceHash, kOptions };
 }  // namespace id
 
@@ -82,6 +87,7 @@ class Walk {
     List(&out_->steps, root, id::kSteps, EMOE_LIMIT_STEPS, &Walk::ReadStep);
     List(&out_->moe_layers, root, id::kMoeLayers, EMOE_LIMIT_LAYERS, &Walk::ReadMoeLayer);
     List(&out_->images, root, id::kImages, EMOE_LIMIT_IMAGES, &Walk::ReadImage);
+    List(&out_->predictors, root, id::kPredictors, EMOE_LIMIT_LAYERS, &Walk::ReadPredictor);
     FlatTable plan = in_.Table(root, id::kPlan);
     out_->plan.context = in_.Scalar<uint32_t>(plan, id::kPlanContext, 0);
     out_->plan.chunk = in_.Scalar<uint32_t>(plan, id::kChunk, 0);
@@ -157,6 +163,8 @@ class Walk {
     step.operands = in_.Vector<Operand>(t, id::kOperands, EMOE_MAX_OPERANDS);
     step.layer = in_.Scalar<uint32_t>(t, id::kLayer, 0);
     step.rows = static_cast<Rows>(in_.Scalar<uint32_t>(t, id::kRows, 0));
+    step.router = in_.Scalar<uint32_t>(t, id::kRouter, 0);
+    step.score = static_cast<ScoreFunction>(in_.Scalar<uint8_t>(t, id::kScore, 0));
     return step;
   }
 
@@ -180,6 +188,30 @@ class Walk {
     List(&layer.variants, t, id::kVariants, EMOE_LIMIT_VARIANTS, &Walk::ReadVariant);
     layer.records = in_.Vector<Record>(t, id::kRecords, EMOE_LIMIT_EXPERTS);
     return layer;
+  }
+
+  PredictorQuality ReadQuality(const FlatTable &t) {
+    PredictorQuality quality{};
+    quality.predictor = static_cast<PredictorKind>(in_.Scalar<uint8_t>(t, id::kJudged, 0));
+    quality.tokens = in_.Scalar<uint32_t>(t, id::kTokens, 0);
+    quality.recall = in_.Scalar<float>(t, id::kRecall, 0);
+    quality.recall_low = in_.Scalar<float>(t, id::kRecallLow, 0);
+    quality.recall_high = in_.Scalar<float>(t, id::kRecallHigh, 0);
+    quality.recall_2k = in_.Scalar<float>(t, id::kRecall2k, 0);
+    quality.precision_2k = in_.Scalar<float>(t, id::kPrecision2k, 0);
+    return quality;
+  }
+
+  PredictorEntry ReadPredictor(const FlatTable &t) {
+    PredictorEntry entry{};
+    entry.predictor = static_cast<PredictorKind>(in_.Scalar<uint8_t>(t, id::kPredictor, 0));
+    entry.scale = in_.Scalar<float>(t, id::kLogOddsScale, 0);
+    entry.offset = in_.Scalar<uint64_t>(t, id::kTablesOffset, 0);
+    entry.parts = in_.Scalar<uint32_t>(t, id::kParts, 0);
+    entry.keys = in_.Scalar<uint32_t>(t, id::kKeys, 0);
+    List(&entry.quality, t, id::kQuality, kPredictorKinds, &Walk::ReadQuality);
+    entry.break_even = in_.Scalar<float>(t, id::kBreakEven, 0);
+    return entry;
   }
 
   Image ReadImage(const FlatTable &t) {

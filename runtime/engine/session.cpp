@@ -1,6 +1,8 @@
 // Running: the program's steps over chunks of tokens. Starting is in start.cpp.
 #include "runtime/engine/session.h"
 
+#include <initializer_list>
+
 namespace emoe::rt {
 namespace {
 
@@ -52,7 +54,48 @@ void Session::Trace(const Step &step, const int32_t *ids, uint32_t count) const 
   }
 }
 
+void Session::CallKernel(uint32_t index, const emoe_kernel_args &args) {
+  const Kernel &kernel = bundle_->kernel_table[index];
+  int64_t tiles = int64_t{kernel.tiles_fixed} + int64_t{kernel.tiles_per_token} * args.tokens;
+  int64_t grain = tiles / (int64_t{pool_.threads()} * 8);
+  Call call{kernels_[index], &args};
+  pool_.ParallelFor(tiles, grain < 1 ? 1 : grain, CallBody, &call);
+}
+
+// Looking ahead is for decoding: a chunk of several tokens touches most experts whatever they are.
+void Session::LookAhead(const Step &step, uint32_t count) {
+  if (look_ahead_ == nullptr && (count != 1 || !predicting_ || !predictor_.WantsLookAhead(step.layer))) return;
+  size_t first = 0;
+  for (uint32_t kernel : {step.kernel, step.router}) {
+    emoe_kernel_args args = {};
+    size_t operands = bundle_->kernel_table[kernel].extents.size;
+    for (size_t i = 0; i < operands; ++i) args.operand[i] = Resolve(step.operands[first + i], nullptr, 0);
+    args.tokens = count;
+    args.position = static_cast<int64_t>(position_);
+    args.capacity = static_cast<int64_t>(plan_.capacity);
+    CallKernel(kernel, args);
+    first += operands;
+  }
+  const MoeLayer &layer = bundle_->moe_layers[step.layer];
+  const Kernel &router = bundle_->kernel_table[step.router];
+  auto *scores = static_cast<char *>(Resolve(step.operands[first - router.extents.size + 2], nullptr, 0));
+  const float *bias = step.operands.size > first
+                          ? static_cast<const float *>(Resolve(step.operands[first], nullptr, 0)) : nullptr;
+  uint32_t ranked = RankedExperts(layer.experts, layer.top_k);
+  for (uint32_t row = 0; row < count; ++row) {
+    auto *logits = reinterpret_cast<float *>(scores + router.extents[2].per_token * row);
+    ChoiceScores(step.score, bias, layer.experts, logits);
+    RankScores(logits, layer.experts, ranked, ranked_);
+    if (look_ahead_ != nullptr) look_ahead_(look_ahead_user_, position_ + row, step.layer, ranked_, ranked);
+    if (count == 1) predictor_.LookAhead(step.layer, ranked_);
+  }
+}
+
 Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count) {
+  if (step.kind == StepKind::kLookAhead) {
+    LookAhead(step, count);
+    return OkStatus();
+  }
   emoe_kernel_args args = {};
   for (size_t i = 0; i < step.operands.size; ++i) args.operand[i] = Resolve(step.operands[i], tokens, first);
   if (step.kind == StepKind::kExperts) {
@@ -63,6 +106,7 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
     operands.hidden = args.operand[3];
     operands.pairs = args.operand[4];
     operands.tokens = count;
+    predictor_.Observe(step.layer, operands.ids, count);
     Status status = runner_.Run(step.layer, operands);
     if (status.ok() && trace_ != nullptr) Trace(step, operands.ids, count);
     if (status.ok() && tap_ != nullptr) tap_(tap_user_, *this, step, count);
@@ -71,11 +115,7 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
   args.tokens = count;
   args.position = static_cast<int64_t>(position_ + first);
   args.capacity = static_cast<int64_t>(plan_.capacity);
-  const Kernel &kernel = bundle_->kernel_table[step.kernel];
-  int64_t tiles = int64_t{kernel.tiles_fixed} + int64_t{kernel.tiles_per_token} * count;
-  int64_t grain = tiles / (int64_t{pool_.threads()} * 8);
-  Call call{kernels_[step.kernel], &args};
-  pool_.ParallelFor(tiles, grain < 1 ? 1 : grain, CallBody, &call);
+  CallKernel(step.kernel, args);
   runner_.Pump();
   return OkStatus();
 }

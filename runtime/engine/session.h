@@ -11,6 +11,7 @@
 #include "runtime/engine/expert_runner.h"
 #include "runtime/engine/stats.h"
 #include "runtime/engine/threads.h"
+#include "runtime/experts/predict.h"
 #include "runtime/image/image.h"
 #include "runtime/io/device.h"
 #include "runtime/io/reader.h"
@@ -35,6 +36,7 @@ struct SessionOptions {
   bool prefetch = true;           // predicted experts may be read ahead
   uint64_t prefetch_bytes = 0;    // of them, per token; 0: as many as a token uses
   DeviceModel device;             // the storage to pretend to have
+  const char *predictor = nullptr;  // a PredictorName() for all layers; null: the bundle's
   const Syscalls *calls = &kSyscalls;
   const Clock *clock = &kClock;
   // Instead of one made from the provider (tests); closed with the session.
@@ -49,7 +51,11 @@ struct SessionOptions {
   // Told of each experts step that ended well. May be null.
   void (*watch)(void *user, const LayerTimes &times) = nullptr;
   void *watch_user = nullptr;
-  // Called after each step that is no kernel call, between threads' work: what the step read and wrote, and all else
+  // Told what each token's look-ahead steps say of `layer`, which runs later: `count` experts, the best first. When it
+  // is set, all rows of all chunks are looked ahead from. May be null.
+  void (*look_ahead)(void *user, uint64_t position, uint32_t layer, const int32_t *ranked, uint32_t count) = nullptr;
+  void *look_ahead_user = nullptr;
+  // Called after each experts step, between threads' work: what the step read and wrote, and all else
   // that is alive then, is at the session's address(); row r is at position() + r. For calibration. May be null.
   void (*tap)(void *user, const Session &session, const Step &step, uint32_t rows) = nullptr;
   void *tap_user = nullptr;
@@ -77,7 +83,10 @@ class Session {
   const float *logits() const { return last_logits_; }
 
   // Forgets the sequence; the experts in memory stay.
-  void Reset() { position_ = 0; }
+  void Reset() {
+    position_ = 0;
+    predictor_.Reset();
+  }
   uint64_t position() const { return position_; }
 
   // Where an operand of the chunk at hand lies; null if it has none or is the token ids. Meant for taps.
@@ -96,6 +105,9 @@ class Session {
   bool direct() const { return reader_->direct(); }
   Text isa() const { return isa_; }
 
+  // What layers were predicted to use, and how well.
+  const Predictor &predictor() const { return predictor_; }
+
   // The tokenizer section, checked against its checksum; null if it was not asked for or is missing.
   const void *tokenizer() const { return tokenizer_; }
   // model.vocab * 8 bytes for a sampler's candidates.
@@ -106,8 +118,11 @@ class Session {
   Status Start(Provider &provider, const SessionOptions &options);
   Status LoadKernels(Provider &provider, const SessionOptions &options, uint32_t image);
   Status PlaceBuffers();
+  Status StartPredictor(Provider &provider, const SessionOptions &options);
   Status RunChunk(const int32_t *tokens, uint32_t count, Want want);
   Status RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count);
+  void CallKernel(uint32_t kernel, const emoe_kernel_args &args);
+  void LookAhead(const Step &step, uint32_t count);
   void *Resolve(const Operand &operand, const int32_t *tokens, uint32_t first) const;
   void Trace(const Step &step, const int32_t *ids, uint32_t count) const;
 
@@ -120,6 +135,9 @@ class Session {
   Reader *reader_ = nullptr;
   ThreadPool pool_;
   ExpertRunner runner_;
+  Predictor predictor_;
+  bool predicting_ = false;     // whether prediction is of use: not all records fit, or it was asked for
+  int32_t *ranked_ = nullptr;   // scratch of LookAhead
 
   char *resident_ = nullptr;
   char **buffers_ = nullptr;               // address of each activation buffer
@@ -131,6 +149,8 @@ class Session {
   const std::atomic<bool> *stop_ = nullptr;
   void (*trace_)(void *, uint64_t, uint32_t, const int32_t *, uint32_t) = nullptr;
   void *trace_user_ = nullptr;
+  void (*look_ahead_)(void *, uint64_t, uint32_t, const int32_t *, uint32_t) = nullptr;
+  void *look_ahead_user_ = nullptr;
   void (*tap_)(void *, const Session &, const Step &, uint32_t) = nullptr;
   void *tap_user_ = nullptr;
 };

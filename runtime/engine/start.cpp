@@ -6,6 +6,7 @@
 
 #include "runtime/engine/session.h"
 #include "runtime/bundle/crc32c.h"
+#include "runtime/bundle/predictors.h"
 #include "runtime/memory/usage.h"
 
 namespace emoe::rt {
@@ -120,10 +121,43 @@ Status Session::PlaceBuffers() {
   return OkStatus();
 }
 
+Status Session::StartPredictor(Provider &provider, const SessionOptions &options) {
+  const Section &section = bundle_->tables;
+  void *tables = arena_.Take(section.length, 64);
+  size_t count = bundle_->moe_layers.size;
+  auto *layers = arena_.TakeArray<LayerPredictor>(count);
+  uint32_t most = 0;
+  for (const MoeLayer &layer : bundle_->moe_layers) {
+    uint32_t ranked = RankedExperts(layer.experts, layer.top_k);
+    if (ranked > most) most = ranked;
+  }
+  ranked_ = arena_.TakeArray<int32_t>(most);
+  if (tables == nullptr || layers == nullptr || ranked_ == nullptr) {
+    return NoRoom("the arena has no room for the predictor's tables");
+  }
+  if (section.present) RT_RETURN_IF_ERROR(ReadSection(provider, section, tables));
+  RT_RETURN_IF_ERROR(ReadPredictors(*bundle_, tables, layers));
+  Span<LayerPredictor> span{layers, count};
+  void *memory = arena_.Take(Predictor::BytesNeeded(span), 8);
+  if (memory == nullptr) return NoRoom("the arena has no room for the predictor");
+  predictor_.Init(span, memory);
+  predicting_ = plan_.slots < plan_.records || options.predictor != nullptr;
+  if (options.predictor == nullptr) return OkStatus();
+  PredictorKind kind;
+  if (!ParsePredictor(options.predictor, strlen(options.predictor), &kind)) {
+    return Error(StatusCode::kUsage,
+                 "there is no such predictor: use none, static, previous-token, table or look-ahead");
+  }
+  predictor_.Force(kind);
+  return OkStatus();
+}
+
 Status Session::Start(Provider &provider, const SessionOptions &options) {
   stop_ = options.stop;
   trace_ = options.trace;
   trace_user_ = options.trace_user;
+  look_ahead_ = options.look_ahead;
+  look_ahead_user_ = options.look_ahead_user;
   tap_ = options.tap;
   tap_user_ = options.tap_user;
   CacheParameters cache;
@@ -152,6 +186,7 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
     RT_RETURN_IF_ERROR(ReadSection(provider, bundle_->tokenizer, tokenizer_));
   }
   RT_RETURN_IF_ERROR(PlaceBuffers());
+  RT_RETURN_IF_ERROR(StartPredictor(provider, options));
   sampler_memory_ = arena_.Take(uint64_t{bundle_->model.vocab} * 8, 8);
   if (sampler_memory_ == nullptr) return NoRoom("the arena has no room for the sampler");
 

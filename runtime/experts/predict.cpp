@@ -11,9 +11,9 @@ constexpr const char *kNames[kPredictorKinds] = {"none", "static", "previous-tok
 constexpr uint32_t kNoSource = 0xffffffffu;
 constexpr size_t kAlign = 8;
 
-// What is assumed where nothing was measured: log-odds of an expert that the token before used, of one among the first
-// top_k of a look-ahead, of one among the next top_k, and of the rest.
-constexpr float kRepeatDefault = 0.0f;
+// What is assumed where nothing was measured: what the log-odds of an expert gain if the token before used it; those of
+// one among the first top_k of a look-ahead, of one among the next top_k, and of the rest.
+constexpr float kRepeatDefault = 1.5f;
 constexpr float kAheadFirst = 1.0f, kAheadSecond = -1.0f, kAheadRest = -4.0f;
 
 constexpr size_t RoundUp(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
@@ -58,6 +58,33 @@ uint32_t ExactSet(const int32_t *ids, uint32_t top_k) {
   return a < b ? b * (b - 1) / 2 + a : a * (a - 1) / 2 + b;
 }
 
+// By insertion: few are kept.
+void RankScores(const float *scores, uint32_t experts, uint32_t count, int32_t *ranked) {
+  uint32_t kept = 0;
+  for (uint32_t e = 0; e < experts; ++e) {
+    if (kept == count && !(scores[e] > scores[ranked[kept - 1]])) continue;
+    uint32_t at = kept < count ? kept++ : kept - 1;
+    for (; at > 0 && scores[ranked[at - 1]] < scores[e]; --at) ranked[at] = ranked[at - 1];
+    ranked[at] = static_cast<int32_t>(e);
+  }
+}
+
+void ChoiceScores(ScoreFunction function, const float *bias, uint32_t experts, float *logits) {
+  if (bias == nullptr) return;
+  float largest = logits[0];
+  double sum = 0;
+  for (uint32_t e = 1; e < experts; ++e) largest = logits[e] > largest ? logits[e] : largest;
+  for (uint32_t e = 0; e < experts && function == ScoreFunction::kSoftmax; ++e) {
+    logits[e] = static_cast<float>(Exp(static_cast<double>(logits[e]) - static_cast<double>(largest)));
+    sum += static_cast<double>(logits[e]);
+  }
+  for (uint32_t e = 0; e < experts; ++e) {
+    if (function == ScoreFunction::kSoftmax) logits[e] = static_cast<float>(static_cast<double>(logits[e]) / sum);
+    if (function == ScoreFunction::kSigmoid) logits[e] = Sigmoid(logits[e]);
+    logits[e] += bias[e];
+  }
+}
+
 size_t Predictor::BytesNeeded(Span<LayerPredictor> layers) {
   size_t bytes = RoundUp(layers.size * sizeof(State));
   uint32_t most = 0;
@@ -86,7 +113,7 @@ void Predictor::Init(Span<LayerPredictor> layers, void *memory) {
     state_[i].kind = layer.kind;
     state_[i].ids = reinterpret_cast<int32_t *>(take(layer.top_k * sizeof(int32_t)));
     state_[i].ahead = reinterpret_cast<int32_t *>(take(ranked * sizeof(int32_t)));
-    state_[i].ranked = reinterpret_cast<uint32_t *>(take(ranked * sizeof(uint32_t)));
+    state_[i].ranked = reinterpret_cast<int32_t *>(take(ranked * sizeof(int32_t)));
     if (layer.experts > most) most = layer.experts;
   }
   score_ = reinterpret_cast<float *>(take(most * sizeof(float)));
@@ -112,6 +139,10 @@ void Predictor::Observe(uint32_t layer, const int32_t *ids, uint32_t tokens) {
   if (tokens == 0) return;
   State &state = state_[layer];
   uint32_t top_k = layers_[layer].top_k;
+  const int32_t *last = ids + static_cast<uint64_t>(tokens - 1) * top_k;
+  for (uint32_t i = 0; i < top_k; ++i) {
+    if (static_cast<uint32_t>(last[i]) >= layers_[layer].experts) return;
+  }
   uint64_t run = NextRun(layer);
   if (tokens == 1 && state.ranked_for == run + 1 && state.ranked_count != 0) {
     PredictorCounters &c = state.counters;
@@ -120,14 +151,14 @@ void Predictor::Observe(uint32_t layer, const int32_t *ids, uint32_t tokens) {
     c.ranked_2k += state.ranked_count;
     for (uint32_t i = 0; i < state.ranked_count; ++i) {
       for (uint32_t j = 0; j < top_k; ++j) {
-        if (state.ranked[i] != static_cast<uint32_t>(ids[j])) continue;
+        if (state.ranked[i] != ids[j]) continue;
         ++c.found_2k;
         if (i < top_k) ++c.found_k;
         break;
       }
     }
   }
-  memcpy(state.ids, ids + static_cast<uint64_t>(tokens - 1) * top_k, top_k * sizeof(int32_t));
+  memcpy(state.ids, last, top_k * sizeof(int32_t));
   state.seen = run + 1;
   next_ = run + 1;
 }
@@ -190,20 +221,7 @@ void Predictor::ScoreLookAhead(uint32_t index) {
   for (uint32_t i = 0; i < ranked; ++i) {
     float assumed = i < layer.top_k ? kAheadFirst : kAheadSecond;
     score_[ahead[i]] = layer.ranks != nullptr ? layer.scale * static_cast<float>(layer.ranks[i]) : assumed;
-    state_[index].ranked[i] = static_cast<uint32_t>(ahead[i]);
-  }
-}
-
-// The largest scores, sorted by insertion: few are kept.
-void Predictor::Rank(uint32_t index) {
-  const LayerPredictor &layer = layers_[index];
-  uint32_t *ranked = state_[index].ranked;
-  uint32_t room = RankedExperts(layer.experts, layer.top_k), count = 0;
-  for (uint32_t e = 0; e < layer.experts; ++e) {
-    if (count == room && score_[e] <= score_[ranked[count - 1]]) continue;
-    uint32_t at = count < room ? count++ : count - 1;
-    for (; at > 0 && score_[ranked[at - 1]] < score_[e]; --at) ranked[at] = ranked[at - 1];
-    ranked[at] = e;
+    state_[index].ranked[i] = ahead[i];
   }
 }
 
@@ -224,13 +242,13 @@ Prediction Predictor::Predict(uint32_t index, uint32_t tokens) {
       ScoreLookAhead(index);
       ranked = true;
     } else if (state.kind == PredictorKind::kPreviousToken && state.seen != 0) {
-      float used = layer.repeat != nullptr ? layer.scale * static_cast<float>(layer.repeat[0]) : kRepeatDefault - even;
+      float used = layer.repeat != nullptr ? layer.scale * static_cast<float>(layer.repeat[0]) : kRepeatDefault;
       float unused = layer.repeat != nullptr ? layer.scale * static_cast<float>(layer.repeat[1]) : 0;
       for (uint32_t e = 0; e < layer.experts; ++e) score_[e] += unused;
       for (uint32_t i = 0; i < layer.top_k; ++i) score_[state.ids[i]] += used - unused;
     }
   }
-  if (!ranked) Rank(index);
+  if (!ranked) RankScores(score_, layer.experts, RankedExperts(layer.experts, layer.top_k), state.ranked);
   for (uint32_t e = 0; e < layer.experts; ++e) {
     float p = Sigmoid(score_[e]);
     probability_[e] = tokens > 1 ? Touched(p, tokens) : p;

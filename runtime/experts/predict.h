@@ -13,11 +13,10 @@
 
 namespace emoe::rt {
 
-// kNone: every expert alike, nothing ranked. kStatic: how often an expert is used. kPreviousToken: those of the token
-// before. kTable: given those of the two mixture layers that ran before (of the token before, where a token has not
-// got so far). kLookAhead: those that the layer's own router prefers on an earlier layer's hidden state.
-enum class PredictorKind : uint8_t { kNone = 0, kStatic = 1, kPreviousToken = 2, kTable = 3, kLookAhead = 4 };
-constexpr uint32_t kPredictorKinds = 5;
+// PredictorKind (bundle.h). kNone: every expert alike, nothing ranked. kStatic: how often an expert is used.
+// kPreviousToken: those of the token before. kTable: given those of the two mixture layers that ran before (of the
+// token before, where a token has not got so far). kLookAhead: those that the layer's own router prefers on an earlier
+// layer's hidden state.
 
 // "none", "static", "previous-token", "table" or "look-ahead"; false for another name.
 bool ParsePredictor(const char *name, size_t length, PredictorKind *out);
@@ -48,6 +47,13 @@ struct LayerPredictor {
   const int8_t *ranks = nullptr;  // [RankedExperts + 1]
 };
 
+// The `count` experts with the largest scores, the largest first, ties by the lowest id. count <= experts.
+void RankScores(const float *scores, uint32_t experts, uint32_t count, int32_t *ranked);
+
+// Router logits, in place, to what experts are chosen by: the score function, and a selection bias if there is one.
+// Without a bias every function keeps the order, and nothing is done.
+void ChoiceScores(ScoreFunction function, const float *bias, uint32_t experts, float *logits);
+
 // Layers that an exact table may look at: at most 16 experts, at most 2 used.
 inline bool HasExactKey(uint32_t experts, uint32_t top_k) { return experts <= 16 && top_k <= 2 && top_k <= experts; }
 // Number of sets of top_k experts.
@@ -72,7 +78,7 @@ struct PredictorCounters {
 // What Predict found. Until the next call.
 struct Prediction {
   const float *probability = nullptr;  // [experts] that the expert is used
-  const uint32_t *ranked = nullptr;    // experts, the most likely first, ties by the lowest id
+  const int32_t *ranked = nullptr;     // experts, the most likely first, ties by the lowest id
   uint32_t ranked_count = 0;           // RankedExperts; 0: nothing is predicted (kNone)
 };
 
@@ -90,6 +96,7 @@ class Predictor {
   void Reset();
 
   // Mixture layer `layer` ran for `tokens` tokens, whose experts are ids[tokens, top_k]. Layers run in order, 0 first.
+  // Ignored if the last token's ids are not below `experts`: the kernel image is wrong, and others will say so.
   void Observe(uint32_t layer, const int32_t *ids, uint32_t tokens);
 
   // The router of `layer` on an earlier layer's hidden state of the token at hand: its RankedExperts best, the best
@@ -114,7 +121,7 @@ class Predictor {
     uint64_t ranked_for;    // 1 + the run for which `ranked` was made
     int32_t *ids;           // [top_k] of the last token
     int32_t *ahead;         // [RankedExperts]
-    uint32_t *ranked;       // [RankedExperts], of the last Predict
+    int32_t *ranked;        // [RankedExperts], of the last Predict
     uint32_t ranked_count;
     PredictorCounters counters;
   };
@@ -124,7 +131,6 @@ class Predictor {
   void ScoreTable(uint32_t layer, uint64_t run);
   void AddRows(const int8_t *table, uint32_t source, const LayerPredictor &layer);
   void ScoreLookAhead(uint32_t layer);
-  void Rank(uint32_t layer);
 
   Span<LayerPredictor> layers_;
   State *state_ = nullptr;

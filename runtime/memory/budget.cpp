@@ -48,6 +48,13 @@ RecordSizes SizesOf(const Bundle &bundle, Checked &checked) {
   return sizes;
 }
 
+// The predictor's tables and state: per layer its entry, ids and two rankings of at most twice top_k.
+uint64_t PredictorBytes(const Bundle &bundle, uint64_t most_experts, Checked &checked) {
+  uint64_t sum = checked.Add(bundle.tables.length, checked.Mul(most_experts, 16));
+  for (const MoeLayer &layer : bundle.moe_layers) sum = checked.Add(sum, 384 + checked.Mul(layer.top_k, 20));
+  return sum;
+}
+
 // Tables of the expert runner and the cache, the sampler's candidates, and what rounding takes. An upper bound of
 // what the session takes from the arena beside the parts that have their own entries.
 uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, Checked &checked) {
@@ -66,6 +73,7 @@ uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, Checked &checked) {
   sum = checked.Add(sum, checked.Mul(bundle.kv_layers.size, 32));
   sum = checked.Add(sum, checked.Mul(bundle.kernel_table.size, 8));
   sum = checked.Add(sum, checked.Mul(bundle.model.vocab, 8));
+  sum = checked.Add(sum, PredictorBytes(bundle, most_experts, checked));
   return checked.RoundUp(sum, kPageBytes);
 }
 

@@ -126,6 +126,36 @@ void addProgram(fb::BundleT &index) {
   addStep(index, logits, {buffer(0), operand(fb::OperandKind::Tensor, 2), buffer(6)}, fb::Rows::Wanted);
 }
 
+// Layer 0: an exact table of two keys and all else; layer 1: a prior. 3 experts, 2 used, 3 sets a layer: 9 keys.
+void addPredictors(BundleContents &contents) {
+  auto add = [&](fb::PredictorKind kind, uint32_t parts, uint32_t keys, std::vector<uint8_t> bytes) {
+    auto predictor = std::make_unique<fb::LayerPredictorT>();
+    predictor->predictor = kind;
+    predictor->scale = 0.0625f;
+    predictor->offset = contents.tables.size();
+    predictor->parts = parts;
+    predictor->keys = keys;
+    predictor->break_even = 0.5f;
+    auto quality = std::make_unique<fb::PredictorQualityT>();
+    quality->predictor = kind;
+    quality->tokens = 100;
+    quality->recall = 0.5f;
+    quality->recall_low = 0.25f;
+    quality->recall_high = 0.75f;
+    quality->recall_2k = 1;
+    quality->precision_2k = 0.625f;
+    predictor->quality.push_back(std::move(quality));
+    contents.index.predictors.push_back(std::move(predictor));
+    bytes.resize((bytes.size() + 7) / 8 * 8);
+    contents.tables.insert(contents.tables.end(), bytes.begin(), bytes.end());
+  };
+  std::vector<uint8_t> table = {1, 0, 8, 0};  // keys
+  table.resize(4 + 3 + 2 + 9 + 9 + 4 + 6);    // prior, repeat, near, far, ranks, rows
+  fill(6, table.data() + 4, table.size() - 4);
+  add(fb::PredictorKind::Table, 63, 2, table);
+  add(fb::PredictorKind::Static, EMOE_PREDICTOR_PRIOR, 0, {10, 0, 246});
+}
+
 } // namespace
 
 BundleContents smallModel() {
@@ -175,8 +205,7 @@ BundleContents smallModel() {
   }
   contents.tokenizer.resize(700);
   fill(5, contents.tokenizer.data(), 700);
-  contents.tables.resize(64);
-  fill(6, contents.tables.data(), 64);
+  addPredictors(contents);
   std::vector<uint64_t> sizes;
   for (auto &tensor : index.tensors) {
     sizes.push_back(tensor->bytes);

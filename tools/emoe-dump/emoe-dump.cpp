@@ -140,6 +140,9 @@ private:
       out << "step " << i << ": ";
       if (step.kind == StepKind::kExperts) {
         out << "experts of layer " << step.layer;
+      } else if (step.kind == StepKind::kLookAhead) {
+        out << "look ahead to layer " << step.layer << ": " << str(b.kernel_table[step.kernel].name) << ", "
+            << str(b.kernel_table[step.router].name);
       } else {
         out << str(b.kernel_table[step.kernel].name);
       }
@@ -278,6 +281,10 @@ private:
     list("steps", b.steps, [&](const Step &step) {
       if (step.kind == StepKind::kExperts) {
         number("experts", step.layer);
+      } else if (step.kind == StepKind::kLookAhead) {
+        number("look_ahead", step.layer);
+        text("norm", b.kernel_table[step.kernel].name);
+        text("router", b.kernel_table[step.router].name);
       } else {
         text("kernel", b.kernel_table[step.kernel].name);
       }

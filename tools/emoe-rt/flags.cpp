@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/experts/cache_parameters.h"
+#include "runtime/experts/predict.h"
 #include "tools/emoe-rt/output.h"
 
 namespace emoe::rt {
@@ -114,6 +115,13 @@ const Flag kFlags[] = {
      [](Options *o, const char *v) { return *(o->isa = v) != 0; }},
     {"--policy", "NAME", "which expert makes room: lfu, lru, edgemoe, least-stale, next-use (default: the bundle's)", kSessions,
      [](Options *o, const char *v) { CachePolicy policy; o->policy = v; return ParseCachePolicy(v, strlen(v), &policy); }},
+    {"--predictor", "NAME", "none, static, previous-token, table or look-ahead (default: the bundle's, by layer)",
+     kSessions,
+     [](Options *o, const char *v) {
+       PredictorKind kind;
+       o->predictor = v;
+       return ParsePredictor(v, strlen(v), &kind);
+     }},
     {"--prompt", "TEXT", "text to go on from (default: standard input)", kRun | kTokenize,
      [](Options *o, const char *v) { o->prompt = v; return true; }},
     {"--prompt-file", "FILE", "the same, from a file", kRun | kTokenize,

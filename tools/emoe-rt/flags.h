@@ -22,7 +22,7 @@ struct Options {
   IoMode io = IoMode::kAuto;
   DirectMode direct = DirectMode::kAuto;
   uint32_t io_timeout = 30;  // seconds
-  const char *isa = nullptr, *policy = nullptr;
+  const char *isa = nullptr, *policy = nullptr, *predictor = nullptr;
 
   const char *prompt = nullptr, *prompt_file = nullptr, *trace = nullptr;
   uint32_t count = 128;

@@ -113,6 +113,7 @@ int Work::MakeSession(uint32_t context, bool all_logits, bool tokenizer, Session
   o.io_timeout_ms = options.io_timeout * 1000;
   o.isa = options.isa;
   o.policy = options.policy;
+  o.predictor = options.predictor;
   o.stop = &interrupted;
   if (options.budget == 0 && !options.budget_max) {
     // All experts in memory, unless that is most of what the machine has left.

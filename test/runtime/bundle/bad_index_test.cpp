@@ -4,9 +4,11 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <tuple>
 
 #include "runtime/bundle/bundle.h"
 #include "runtime/bundle/memory_provider.h"
+#include "runtime/bundle/predictors.h"
 #include "schema/limits.h"
 #include "test/support/small_model.h"
 
@@ -266,7 +268,7 @@ const Case kCases[] = {
     // Kernel steps
     {"step: no such kernel (step, kernel)", 1, 11, [](B &b) { b.steps[1]->kernel = 11; }},
     {"step: no such kernel (step, kernel)", 1, UINT32_MAX, [](B &b) { b.steps[1]->kernel = UINT32_MAX; }},
-    {"step: unknown kind (step, kind)", 1, 2, [](B &b) { b.steps[1]->kind = static_cast<fb::StepKind>(2); }},
+    {"step: unknown kind (step, kind)", 1, 3, [](B &b) { b.steps[1]->kind = static_cast<fb::StepKind>(3); }},
     {"step: rows is neither All nor Wanted (step, rows)", 1, 2,
      [](B &b) { b.steps[1]->rows = static_cast<fb::Rows>(2); }},
     {"step: has another number of operands than its kernel (step, operands)", 1, 2,
@@ -336,9 +338,97 @@ const Case kCases[] = {
     {kLogits, 6, 512, [](B &b) { b.buffers[6] = fb::Buffer(4, 512, 6, fb::Rows::Wanted); }},
 };
 
+// The small model's norm, as a norm and as a router, in front of layer 0's experts: a look-ahead to layer 1.
+fb::StepT &addLookAhead(B &b, size_t at = 5) {
+  auto step = std::make_unique<fb::StepT>();
+  step->kind = fb::StepKind::LookAhead;
+  step->layer = 1;
+  step->kernel = step->router = 1;
+  step->operands = {Op(Kind::Buffer, 0), Op(Kind::Tensor, 1), Op(Kind::Buffer, 1),
+                    Op(Kind::Buffer, 1), Op(Kind::Tensor, 1), Op(Kind::Buffer, 0)};
+  return **b.steps.insert(b.steps.begin() + at, std::move(step));
+}
+
+constexpr const char *kAhead =
+    "step: looks ahead to a mixture layer that is not the one after the next (step, mixture layer)";
+constexpr const char *kAheadCount = "step: has another number of operands than its kernels (step, operands)";
+constexpr const char *kScores = "step: its router's third operand is no buffer for scores (step, operand)";
+constexpr const char *kBias = "step: the selection bias is no tensor of its size (step, operand)";
+constexpr const char *kPredictorKeys =
+    "predictor: more keys than its layers have, or none where some are due (mixture layer, keys)";
+constexpr const char *kScale = "predictor: scale is not above 0 and at most 1 (mixture layer)";
+constexpr const char *kQuality = "predictor: its quality is not made of shares from 0 to 1 (mixture layer)";
+constexpr const char *kFollows =
+    "predictor: does not follow the one before or leaves the tables section (mixture layer, offset)";
+
+const Case kPrediction[] = {
+    // Look-ahead steps
+    {"step: looking ahead runs on all rows only (step)", 5, 0, [](B &b) { addLookAhead(b).rows = fb::Rows::Wanted; }},
+    {kAhead, 5, 0, [](B &b) { addLookAhead(b).layer = 0; }},
+    {kAhead, 5, 2, [](B &b) { addLookAhead(b).layer = 2; }},
+    {kAhead, 5, UINT32_MAX, [](B &b) { addLookAhead(b).layer = UINT32_MAX; }},
+    {kAhead, 6, 1, [](B &b) { addLookAhead(b, 6); }},  // layer 0 ran already
+    {"step: looks ahead to the same mixture layer again (step, mixture layer)", 6, 1,
+     [](B &b) { addLookAhead(b), addLookAhead(b, 4); }},
+    {"step: no such kernel (step, kernel)", 5, 11, [](B &b) { addLookAhead(b).kernel = 11; }},
+    {"step: no such kernel (step, kernel)", 5, UINT32_MAX, [](B &b) { addLookAhead(b).router = UINT32_MAX; }},
+    {kAheadCount, 5, 5, [](B &b) { addLookAhead(b).operands.pop_back(); }},
+    {kAheadCount, 5, 8, [](B &b) { addLookAhead(b).operands.resize(8); }},
+    {kAheadCount, 5, 6, [](B &b) { addLookAhead(b).router = 4; }},  // a router of two operands
+    {kTooMuch, 5, 4, [](B &b) { addLookAhead(b).operands[4] = Op(Kind::Tensor, 3); }},
+    {"step: no such buffer (step, operand)", 5, 5, [](B &b) { addLookAhead(b).operands[5] = Op(Kind::Buffer, 7); }},
+    {kBufferTooSmall, 5, 2, [](B &b) { addLookAhead(b).operands[2] = Op(Kind::Buffer, 3); }},
+    {kScores, 5, 5,
+     [](B &b) {
+       addLookAhead(b).operands[5] = Op(Kind::Tensor, 0);
+       b.kernels[1]->extents[2] = fb::Extent(0, 0, 0);
+     }},
+    {kScores, 5, 5, [](B &b) { addLookAhead(b), b.kernels[1]->extents[2] = fb::Extent(0, 11, 0); }},
+    {kBias, 5, 6, [](B &b) { addLookAhead(b).operands.push_back(Op(Kind::Buffer, 0)); }},
+    {kBias, 5, 6, [](B &b) { addLookAhead(b).operands.push_back(Op(Kind::Tensor, 4)); }},
+    {kBias, 5, 6, [](B &b) { addLookAhead(b).operands.push_back(Op(Kind::None, 0)); }},
+    {"step: unknown score function (step, value)", 5, 3,
+     [](B &b) { addLookAhead(b).score = static_cast<fb::ScoreFunction>(3); }},
+    // Predictors
+    {"predictors: not one per mixture layer (predictors, mixture layers)", 1, 2, [](B &b) { b.predictors.pop_back(); }},
+    {"predictor: unknown kind (mixture layer, kind)", 1, 5,
+     [](B &b) { b.predictors[1]->predictor = static_cast<fb::PredictorKind>(5); }},
+    {"predictor: no step looks ahead to its layer (mixture layer)", 1, 0,
+     [](B &b) { b.predictors[1]->predictor = fb::PredictorKind::LookAhead; }},
+    {"predictor: unknown parts (mixture layer, parts)", 0, 64 | 63, [](B &b) { b.predictors[0]->parts |= 64; }},
+    {kPredictorKeys, 0, 0, [](B &b) { b.predictors[0]->keys = 0; }},
+    {kPredictorKeys, 0, 10, [](B &b) { b.predictors[0]->keys = 10; }},
+    {kPredictorKeys, 0, UINT32_MAX, [](B &b) { b.predictors[0]->keys = UINT32_MAX; }},
+    {kPredictorKeys, 1, 1, [](B &b) { b.predictors[1]->keys = 1; }},
+    {kScale, 0, 0, [](B &b) { b.predictors[0]->scale = 0; }},
+    {kScale, 0, 0, [](B &b) { b.predictors[0]->scale = -1; }},
+    {kScale, 1, 0, [](B &b) { b.predictors[1]->scale = 1.5f; }},
+    {kScale, 1, 0, [](B &b) { b.predictors[1]->scale = NAN; }},
+    {kQuality, 0, 0, [](B &b) { b.predictors[0]->quality[0]->recall = 1.5f; }},
+    {kQuality, 0, 0, [](B &b) { b.predictors[0]->quality[0]->recall_low = NAN; }},
+    {kQuality, 0, 0, [](B &b) { b.predictors[0]->quality[0]->recall_high = -1; }},
+    {kQuality, 0, 0, [](B &b) { b.predictors[0]->quality[0]->recall_2k = INFINITY; }},
+    {kQuality, 0, 0, [](B &b) { b.predictors[0]->quality[0]->precision_2k = 2; }},
+    {kQuality, 1, 0, [](B &b) { b.predictors[1]->quality[0]->predictor = static_cast<fb::PredictorKind>(5); }},
+    {"predictor: break_even is not from 0 to 1 (mixture layer)", 1, 0,
+     [](B &b) { b.predictors[1]->break_even = NAN; }},
+    {kFollows, 0, 8, [](B &b) { b.predictors[0]->offset = 8; }},
+    {kFollows, 1, 0, [](B &b) { b.predictors[1]->offset = 0; }},
+    {kFollows, 1, UINT64_MAX, [](B &b) { b.predictors[1]->offset = UINT64_MAX; }},
+    {kFollows, 1, 40, [](B &b) { b.predictors[1]->parts = 13; }},
+    {"tables section: has bytes that belong to no predictor (end of predictors, section's bytes)", 40, 48,
+     [](B &b) { b.predictors[1]->parts = 0; }},
+    {"tables section: has bytes that belong to no predictor (end of predictors, section's bytes)", 0, 48,
+     [](B &b) { b.predictors.clear(); }},
+};
+
 TEST(BadIndex, EachBrokenRuleIsNamed) {
+  std::vector<const Case *> cases;
+  for (const Case &c : kCases) cases.push_back(&c);
+  for (const Case &c : kPrediction) cases.push_back(&c);
   size_t number = 0;
-  for (const Case &c : kCases) {
+  for (const Case *of : cases) {
+    const Case &c = *of;
     SCOPED_TRACE("case " + std::to_string(number++) + ": " + c.what);
     std::vector<uint8_t> bytes = test::bundleWithIndex(c.change);
     MemoryProvider provider(bytes.data(), bytes.size());
@@ -355,6 +445,54 @@ TEST(BadIndex, EachBrokenRuleIsNamed) {
     EXPECT_EQ(bundle.memory, nullptr);
   }
   EXPECT_GE(number, 120u);
+}
+
+TEST(BadIndex, LookAheadStepsAndTheirPredictorAreGood) {
+  for (bool bias : {false, true}) {
+    std::vector<uint8_t> bytes = test::bundleWithIndex([&](B &b) {
+      fb::StepT &step = addLookAhead(b);
+      if (bias) step.operands.push_back(Op(Kind::Tensor, 3));
+      step.score = fb::ScoreFunction::None;
+      b.predictors[1]->predictor = fb::PredictorKind::LookAhead;
+    });
+    MemoryProvider provider(bytes.data(), bytes.size());
+    Bundle bundle;
+    Status status = OpenBundle(provider, &bundle);
+    EXPECT_TRUE(status.ok()) << status.what << " " << status.detail << " " << status.detail2;
+    CloseBundle(&bundle);
+  }
+}
+
+// What the index cannot say is checked when the tables are read.
+TEST(BadIndex, KeysThatDoNotAscendAreRefused) {
+  BundleContents contents = test::smallModel();
+  std::vector<uint8_t> bytes = *writeBundleToMemory(contents);
+  MemoryProvider provider(bytes.data(), bytes.size());
+  Bundle bundle;
+  ASSERT_TRUE(OpenBundle(provider, &bundle).ok());
+  std::vector<uint64_t> section((bundle.tables.length + 7) / 8);
+  ASSERT_TRUE(ReadSection(provider, bundle.tables, section.data()).ok());
+  LayerPredictor layers[2];
+  ASSERT_TRUE(ReadPredictors(bundle, section.data(), layers).ok());
+  EXPECT_EQ(layers[0].kind, PredictorKind::kTable);
+  EXPECT_EQ(layers[0].key_count, 2u);
+  EXPECT_EQ(layers[0].keys[1], 8);
+  EXPECT_EQ(static_cast<const void *>(layers[0].prior), reinterpret_cast<const char *>(section.data()) + 4);
+  EXPECT_EQ(layers[0].rows - layers[0].prior, 3 + 2 + 9 + 9 + 4);
+  EXPECT_EQ(layers[1].prior[0], 10);
+  EXPECT_EQ(layers[1].prior[2], -10);
+  EXPECT_EQ(layers[1].near, nullptr);
+  auto *keys = reinterpret_cast<uint16_t *>(section.data());
+  for (auto [first, second, bad] : {std::tuple(8, 8, 8), {8, 1, 1}, {1, 9, 9}, {65535, 8, 65535}}) {
+    keys[0] = static_cast<uint16_t>(first);
+    keys[1] = static_cast<uint16_t>(second);
+    Status status = ReadPredictors(bundle, section.data(), layers);
+    EXPECT_EQ(status.code, StatusCode::kBadBundle);
+    EXPECT_STREQ(status.what, "predictor: keys do not ascend, or are too large (mixture layer, key)");
+    EXPECT_EQ(status.detail, 0u);
+    EXPECT_EQ(status.detail2, static_cast<uint64_t>(bad));
+  }
+  CloseBundle(&bundle);
 }
 
 TEST(BadIndex, TheUnchangedBundleIsGood) {

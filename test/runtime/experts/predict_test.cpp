@@ -26,7 +26,7 @@ struct Fixture {
   void Token(std::vector<std::vector<int32_t>> ids) {
     for (uint32_t l = 0; l < ids.size(); ++l) predictor.Observe(l, ids[l].data(), 1);
   }
-  std::vector<uint32_t> Ranked(uint32_t layer) {
+  std::vector<int32_t> Ranked(uint32_t layer) {
     Prediction p = predictor.Predict(layer, 1);
     return {p.ranked, p.ranked + p.ranked_count};
   }
@@ -57,7 +57,7 @@ TEST(Predict, NamesGoBothWays) {
 TEST(Predict, StaticRanksByThePriorAndTiesByTheLowestId) {
   const int8_t prior[] = {-4, 2, 2, 6, -8};
   Fixture f({Layer(PredictorKind::kStatic, 5, 2, prior)});
-  EXPECT_EQ(f.Ranked(0), (std::vector<uint32_t>{3, 1, 2, 0}));
+  EXPECT_EQ(f.Ranked(0), (std::vector<int32_t>{3, 1, 2, 0}));
   EXPECT_NEAR(f.Probability(0, 3), P(3), 1e-6);
   EXPECT_NEAR(f.Probability(0, 4), P(-4), 1e-6);
 }
@@ -65,7 +65,7 @@ TEST(Predict, StaticRanksByThePriorAndTiesByTheLowestId) {
 TEST(Predict, NothingIsRankedWithoutAPredictor) {
   const int8_t prior[] = {-4, 2, 2, 6};
   Fixture f({Layer(PredictorKind::kNone, 4, 1, prior)});
-  EXPECT_EQ(f.Ranked(0), std::vector<uint32_t>{});
+  EXPECT_EQ(f.Ranked(0), std::vector<int32_t>{});
   for (uint32_t e = 0; e < 4; ++e) EXPECT_NEAR(f.Probability(0, e), 0.25, 1e-6);
 }
 
@@ -90,7 +90,7 @@ TEST(Predict, TableAddsTheLogOddsOfTheTwoLayersBefore) {
   EXPECT_NEAR(f.Probability(1, 0), P(0.5 * (0 + 7 + 10 + 20)), 1e-6);
   EXPECT_NEAR(f.Probability(1, 1), P(0.5 * (-2 + 8)), 1e-6);
   EXPECT_NEAR(f.Probability(1, 2), P(0.5 * (-4 + 9 - 10 - 20)), 1e-6);
-  EXPECT_EQ(f.Ranked(1), (std::vector<uint32_t>{0, 1, 2}));
+  EXPECT_EQ(f.Ranked(1), (std::vector<int32_t>{0, 1, 2}));
   f.predictor.Reset();
   EXPECT_NEAR(f.Probability(1, 1), P(-1), 1e-6) << "another sequence: the prior";
 }
@@ -134,13 +134,13 @@ TEST(Predict, ExactKeysGoBeforePairs) {
   two_layers({1, 3}, {0, 2});
   EXPECT_NEAR(f.Probability(2, 0), P(4), 1e-6);
   EXPECT_NEAR(f.Probability(2, 1), P(-4), 1e-6);
-  EXPECT_EQ(f.Ranked(2), (std::vector<uint32_t>{0, 1}));
+  EXPECT_EQ(f.Ranked(2), (std::vector<int32_t>{0, 1}));
   int32_t one = 1;
   f.predictor.Observe(2, &one, 1);
   two_layers({1, 3}, {1, 2});  // not listed: near and far on top of one of two
   EXPECT_NEAR(f.Probability(2, 0), P(0.5 * 2), 1e-6);
   EXPECT_NEAR(f.Probability(2, 1), P(0.5 * 6), 1e-6);
-  EXPECT_EQ(f.Ranked(2), (std::vector<uint32_t>{1, 0}));
+  EXPECT_EQ(f.Ranked(2), (std::vector<int32_t>{1, 0}));
 }
 
 TEST(Predict, PreviousTokenRaisesWhatWasUsed) {
@@ -149,9 +149,9 @@ TEST(Predict, PreviousTokenRaisesWhatWasUsed) {
   LayerPredictor layer = Layer(PredictorKind::kPreviousToken, 4, 1, prior);
   layer.repeat = repeat;
   Fixture f({layer});
-  EXPECT_EQ(f.Ranked(0), (std::vector<uint32_t>{2, 0}));
+  EXPECT_EQ(f.Ranked(0), (std::vector<int32_t>{2, 0}));
   f.Token({{3}});
-  EXPECT_EQ(f.Ranked(0), (std::vector<uint32_t>{3, 2}));
+  EXPECT_EQ(f.Ranked(0), (std::vector<int32_t>{3, 2}));
   EXPECT_NEAR(f.Probability(0, 3), P(3), 1e-6);
   EXPECT_NEAR(f.Probability(0, 2), P(1), 1e-6);
 }
@@ -167,25 +167,56 @@ TEST(Predict, LookAheadCountsUntilTheLayerRan) {
   const int32_t ahead[] = {2, 4, 1, 3}, used[] = {2, 3};
   f.predictor.LookAhead(1, ahead);
   f.predictor.Observe(0, used, 1);
-  EXPECT_EQ(f.Ranked(1), (std::vector<uint32_t>{2, 4, 1, 3}));
+  EXPECT_EQ(f.Ranked(1), (std::vector<int32_t>{2, 4, 1, 3}));
   EXPECT_NEAR(f.Probability(1, 4), P(1), 1e-6);
   EXPECT_NEAR(f.Probability(1, 0), P(-4), 1e-6);
   f.predictor.Observe(1, used, 1);
-  EXPECT_EQ(f.Ranked(1)[0], 0u) << "it said nothing of the next token: the prior";
+  EXPECT_EQ(f.Ranked(1)[0], 0) << "it said nothing of the next token: the prior";
 }
 
 TEST(Predict, WithoutTablesTheOrderIsStillThatOfTheSource) {
   Fixture ahead({Layer(PredictorKind::kLookAhead, 6, 1)});
   const int32_t best[] = {4, 2};
   ahead.predictor.LookAhead(0, best);
-  EXPECT_EQ(ahead.Ranked(0), (std::vector<uint32_t>{4, 2}));
+  EXPECT_EQ(ahead.Ranked(0), (std::vector<int32_t>{4, 2}));
   EXPECT_GT(ahead.Probability(0, 4), ahead.Probability(0, 2));
   EXPECT_GT(ahead.Probability(0, 2), ahead.Probability(0, 0));
   Fixture before({Layer(PredictorKind::kPreviousToken, 6, 1)});
   before.Token({{5}});
-  EXPECT_EQ(before.Ranked(0), (std::vector<uint32_t>{5, 0}));
-  EXPECT_NEAR(before.Probability(0, 5), 0.5, 1e-6);
+  EXPECT_EQ(before.Ranked(0), (std::vector<int32_t>{5, 0}));
+  EXPECT_NEAR(before.Probability(0, 5), P(std::log(0.2) + 1.5), 1e-6);
   EXPECT_NEAR(before.Probability(0, 1), 1.0 / 6, 1e-6);
+}
+
+TEST(Predict, ScoresAreRankedAsRoutersChoose) {
+  const float scores[] = {0.5f, 2, -1, 2, 0.5f};
+  int32_t ranked[5];
+  RankScores(scores, 5, 4, ranked);
+  EXPECT_EQ(std::vector<int32_t>(ranked, ranked + 4), (std::vector<int32_t>{1, 3, 0, 4}));
+  const float nan[] = {NAN, 1, NAN, 2};
+  RankScores(nan, 4, 4, ranked);  // no order, but every expert once
+  std::sort(ranked, ranked + 4);
+  EXPECT_EQ(std::vector<int32_t>(ranked, ranked + 4), (std::vector<int32_t>{0, 1, 2, 3}));
+
+  const float bias[] = {0, 0.25f, -0.25f};
+  float sigmoid[] = {0, -2, 4}, softmax[] = {1, 0, 2}, none[] = {1, 2, 3}, same[] = {1, 2, 3};
+  ChoiceScores(ScoreFunction::kSigmoid, bias, 3, sigmoid);
+  EXPECT_FLOAT_EQ(sigmoid[0], 0.5f);
+  EXPECT_FLOAT_EQ(sigmoid[1], static_cast<float>(P(-2)) + 0.25f);
+  ChoiceScores(ScoreFunction::kSoftmax, bias, 3, softmax);
+  EXPECT_FLOAT_EQ(softmax[2], static_cast<float>(std::exp(2) / (std::exp(2) + std::exp(1) + 1)) - 0.25f);
+  ChoiceScores(ScoreFunction::kNone, bias, 3, none);
+  EXPECT_FLOAT_EQ(none[1], 2.25f);
+  ChoiceScores(ScoreFunction::kSigmoid, nullptr, 3, same);
+  EXPECT_EQ(same[2], 3) << "the order is that of the logits";
+}
+
+TEST(Predict, IdsThatAreNoneAreIgnored) {
+  Fixture f({Layer(PredictorKind::kPreviousToken, 4, 2)});
+  f.Token({{1, 2}});
+  f.Token({{1, 4}});
+  f.Token({{-1, 0}});
+  EXPECT_EQ(f.Ranked(0), (std::vector<int32_t>{1, 2, 0, 3}));
 }
 
 TEST(Predict, AChunkTouchesWhatAnyOfItsTokensUses) {
@@ -201,7 +232,7 @@ TEST(Predict, AChunkTouchesWhatAnyOfItsTokensUses) {
   Fixture g({layer});
   const int32_t chunk[] = {0, 1, 2};
   g.predictor.Observe(0, chunk, 3);
-  EXPECT_EQ(g.Ranked(0)[0], 2u);
+  EXPECT_EQ(g.Ranked(0)[0], 2);
 }
 
 TEST(Predict, CountsWhatWasFound) {
@@ -227,8 +258,8 @@ TEST(Predict, ForcedKindReplacesThatOfEveryLayer) {
   const int8_t prior[] = {0, 1, 2};
   Fixture f({Layer(PredictorKind::kLookAhead, 3, 1, prior), Layer(PredictorKind::kNone, 3, 1, prior)});
   f.predictor.Force(PredictorKind::kStatic);
-  EXPECT_EQ(f.Ranked(0), (std::vector<uint32_t>{2, 1}));
-  EXPECT_EQ(f.Ranked(1), (std::vector<uint32_t>{2, 1}));
+  EXPECT_EQ(f.Ranked(0), (std::vector<int32_t>{2, 1}));
+  EXPECT_EQ(f.Ranked(1), (std::vector<int32_t>{2, 1}));
   EXPECT_FALSE(f.predictor.WantsLookAhead(0));
 }
 
