@@ -21,6 +21,15 @@ fb::Layout toSchema(LayoutAttr layout) {
                     static_cast<fb::Codebook>(layout.getCodebook()), layout.getGroup(), layout.getPanel());
 }
 
+ArrayAttr lookAheadOperands(LookAheadOp op) {
+  SmallVector<Attribute> all(op.getOperandsAttr().begin(), op.getOperandsAttr().end());
+  all.append(op.getRouterOperandsAttr().begin(), op.getRouterOperandsAttr().end());
+  if (op.getSelectionBias()) {
+    all.push_back(op.getSelectionBiasAttr());
+  }
+  return ArrayAttr::get(op.getContext(), all);
+}
+
 class Assembler {
 public:
   Assembler(ModuleOp module, const WeightStore &store, const AssembleOptions &options)
@@ -173,7 +182,9 @@ absl::Status Assembler::addProgram() {
     auto step = std::make_unique<fb::StepT>();
     auto call = dyn_cast<CallOp>(op);
     auto run = dyn_cast<RunExpertsOp>(op);
-    absl::StatusOr<std::vector<fb::Operand>> list = operands(&op, call ? call.getOperands() : run.getOperands());
+    auto ahead = dyn_cast<LookAheadOp>(op);
+    absl::StatusOr<std::vector<fb::Operand>> list =
+        operands(&op, call ? call.getOperands() : run ? run.getOperands() : lookAheadOperands(ahead));
     if (!list.ok()) {
       return list.status();
     }
@@ -182,9 +193,15 @@ absl::Status Assembler::addProgram() {
       step->kind = fb::StepKind::Kernel;
       step->kernel = kernelIndex.lookup(call.getKernel());
       step->rows = call.getWanted() ? fb::Rows::Wanted : fb::Rows::All;
-    } else {
+    } else if (run) {
       step->kind = fb::StepKind::Experts;
       step->layer = run.getLayer();
+    } else {
+      step->kind = fb::StepKind::LookAhead;
+      step->layer = ahead.getLayer();
+      step->kernel = kernelIndex.lookup(ahead.getNorm());
+      step->router = kernelIndex.lookup(ahead.getRouter());
+      step->score = static_cast<fb::ScoreFunction>(ahead.getScore());
     }
     index.steps.push_back(std::move(step));
   }

@@ -18,12 +18,30 @@ int64_t width(Value rows) { return cast<RankedTensorType>(rows.getType()).getDim
 // A step as it is being planned; buffers are known by their number.
 struct PlannedStep {
   std::string kernel;  // empty: run_experts
+  std::string router;  // not empty: look_ahead, whose norm is `kernel`
   SmallVector<Attribute> operands;
   bool wanted = false;
   int64_t layer = 0, topK = 0;
   SmallVector<Attribute> expertKernels;
   Location loc;
+  SmallVector<Attribute> routerOperands = {};
+  ScoreFunction score = ScoreFunction::Softmax;
+  FlatSymbolRefAttr selectionBias = {};
 };
+
+// The norm and the router in front of a mixture layer, if it has the usual form.
+struct RouterChain {
+  NormOp norm;
+  LinearOp linear;
+  RouteOp route;
+};
+
+RouterChain routerOf(MoeOp moe) {
+  auto route = moe.getIds().getDefiningOp<RouteOp>();
+  auto linear = route ? route.getLogits().getDefiningOp<LinearOp>() : LinearOp();
+  auto norm = linear ? linear.getInput().getDefiningOp<NormOp>() : NormOp();
+  return norm && norm.getHeads() == 1 ? RouterChain{norm, linear, route} : RouterChain{};
+}
 
 // Everything that schedule decides, before it changes the IR.
 class Planner {
@@ -41,6 +59,7 @@ private:
   LogicalResult planAttention(AttentionOp op);
   LogicalResult planRoute(RouteOp op);
   LogicalResult planMoe(MoeOp op);
+  LogicalResult planLookAhead(MoeOp op);
   LogicalResult planElementwise(Operation *op, KernelSpec spec);
 
   void findWantedOps(func::FuncOp main);
@@ -58,6 +77,8 @@ private:
   Attribute none() { return OperandAttr::get(context, OperandKind::None, 0); }
 
   std::string kernelNamed(const KernelSpec &spec);
+  // The buffers among `operands` are used by the step that comes next.
+  void use(ArrayRef<Attribute> operands);
   void call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wanted, Location loc);
   bool isQuantized(LayoutAttr layout) const { return layout.getBits() < 16 && !options.exact; }
   FailureOr<WeightOp> weight(Operation *user, StringRef name);
@@ -132,13 +153,17 @@ std::string Planner::kernelNamed(const KernelSpec &spec) {
   return name;
 }
 
-void Planner::call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wanted, Location loc) {
+void Planner::use(ArrayRef<Attribute> operands) {
   for (Attribute operand : operands) {
     if (auto buffer = dyn_cast<OperandAttr>(operand); buffer && buffer.getKind() == OperandKind::Buffer) {
       buffers[buffer.getIndex()].last = steps.size();
     }
   }
-  steps.push_back({kernelNamed(spec), SmallVector<Attribute>(operands), wanted, 0, 0, {}, loc});
+}
+
+void Planner::call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wanted, Location loc) {
+  use(operands);
+  steps.push_back({kernelNamed(spec), "", SmallVector<Attribute>(operands), wanted, 0, 0, {}, loc});
 }
 
 // Only what the returned logits need, and nothing else, may skip the rows whose logits nobody wants. Rows that a
@@ -268,7 +293,67 @@ LogicalResult Planner::planRoute(RouteOp op) {
   return success();
 }
 
+// What the next mixture layer's norm and router make of the rows that this layer's norm reads: the residual stream
+// without the experts' results, which are not there yet. Layers of another form are not looked ahead to.
+LogicalResult Planner::planLookAhead(MoeOp op) {
+  MoeOp next;
+  for (MoeOp other : op->getParentOfType<func::FuncOp>().getOps<MoeOp>()) {
+    if (other.getLayer() == op.getLayer() + 1) {
+      next = other;
+    }
+  }
+  RouterChain here = routerOf(op), there = next ? routerOf(next) : RouterChain{};
+  if (!here.norm || !there.norm || width(here.norm.getInput()) != width(there.norm.getInput()) ||
+      !bufferOf.count(here.norm.getInput())) {
+    return success();
+  }
+  FailureOr<WeightOp> matrix = weight(next, there.linear.getWeight());
+  if (failed(matrix)) {
+    return failure();
+  }
+  if (isQuantized(*matrix->getLayout())) {
+    return success();
+  }
+  PlannedStep step{"", "", {}, false, static_cast<int64_t>(next.getLayer()), 0, {}, next.getLoc()};
+  KernelSpec norm;
+  norm.family = KernelFamily::Norm;
+  norm.k = width(there.norm.getInput());
+  norm.heads = 1;
+  norm.norm = there.norm.getKind();
+  norm.epsilon = there.norm.getEpsilon().convertToFloat();
+  norm.hasBias = there.norm.getBias().has_value();
+  Attribute normed = bufferOperand(newBuffer(f32RowBytes(norm.k), false));
+  step.operands = {operandOf(here.norm.getInput()), weightOperand(there.norm.getWeight()), normed};
+  if (norm.hasBias) {
+    step.operands.push_back(weightOperand(*there.norm.getBias()));
+  }
+  KernelSpec router;
+  router.family = KernelFamily::Linear;
+  router.n = matrix->getShape()[0];
+  router.k = matrix->getShape()[1];
+  router.layout = *matrix->getLayout();
+  router.hasBias = there.linear.getBias().has_value();
+  Attribute scores = bufferOperand(newBuffer(f32RowBytes(router.n), false));
+  step.routerOperands = {normed, weightOperand(there.linear.getWeight()), scores};
+  if (router.hasBias) {
+    step.routerOperands.push_back(weightOperand(*there.linear.getBias()));
+  }
+  step.kernel = kernelNamed(norm);
+  step.router = kernelNamed(router);
+  step.score = there.route.getScore();
+  if (there.route.getSelectionBias()) {
+    step.selectionBias = there.route.getSelectionBiasAttr();
+  }
+  use(step.operands);
+  use(step.routerOperands);
+  steps.push_back(step);
+  return success();
+}
+
 LogicalResult Planner::planMoe(MoeOp op) {
+  if (failed(planLookAhead(op))) {
+    return failure();
+  }
   auto records = llvm::find_if(module.getOps<RecordsOp>(),
                                [&](RecordsOp records) { return records.getLayer() == op.getLayer(); });
   if (records == module.getOps<RecordsOp>().end()) {
@@ -281,7 +366,7 @@ LogicalResult Planner::planMoe(MoeOp op) {
   int64_t hidden = up->getShape()[0], model = up->getShape()[1];
   int64_t topK = cast<RankedTensorType>(op.getIds().getType()).getDimSize(1);
 
-  PlannedStep step{"", {}, false, static_cast<int64_t>(op.getLayer()), topK, {}, op.getLoc()};
+  PlannedStep step{"", "", {}, false, static_cast<int64_t>(op.getLayer()), topK, {}, op.getLoc()};
   bool anyQuantized = false, anyFloat = false;
   for (Attribute attr : (*records).getVariants()) {
     auto variant = cast<VariantAttr>(attr);
@@ -309,11 +394,7 @@ LogicalResult Planner::planMoe(MoeOp op) {
   int64_t hiddenRows = newBuffer(topK * hiddenBytes, false);
   int64_t pairRows = newBuffer(topK * f32RowBytes(model), false);
   step.operands = {floats, quantized, operandOf(op.getIds()), bufferOperand(hiddenRows), bufferOperand(pairRows)};
-  for (Attribute operand : step.operands) {
-    if (auto buffer = cast<OperandAttr>(operand); buffer.getKind() == OperandKind::Buffer) {
-      buffers[buffer.getIndex()].last = steps.size();
-    }
-  }
+  use(step.operands);
   steps.push_back(step);
 
   KernelSpec combine;
@@ -445,7 +526,10 @@ void Planner::apply(func::FuncOp main) {
   }
   for (PlannedStep &step : steps) {
     ArrayAttr operands = builder.getArrayAttr(step.operands);
-    if (step.kernel.empty()) {
+    if (!step.router.empty()) {
+      builder.create<LookAheadOp>(step.loc, step.layer, step.kernel, operands, step.router,
+                                  builder.getArrayAttr(step.routerOperands), step.score, step.selectionBias);
+    } else if (step.kernel.empty()) {
       builder.create<RunExpertsOp>(step.loc, step.layer, step.topK, builder.getArrayAttr(step.expertKernels), operands);
     } else {
       builder.create<CallOp>(step.loc, step.kernel, operands, step.wanted);

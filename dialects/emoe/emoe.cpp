@@ -274,6 +274,25 @@ LogicalResult RecordsOp::verify() {
   return success();
 }
 
+LogicalResult LookAheadOp::verify() {
+  if (static_cast<int64_t>(getLayer()) < 1) {
+    return emitOpError("layer (") << static_cast<int64_t>(getLayer())
+                                  << ") must be at least 1: the first mixture layer has none before it";
+  }
+  for (auto [list, name] : {std::pair(getOperandsAttr(), "operands"), {getRouterOperandsAttr(), "router_operands"}}) {
+    if (list.size() < 3 || list.size() > 4) {
+      return emitOpError() << name << " must be input, weight, output and perhaps a bias, not " << list.size();
+    }
+    if (!llvm::all_of(list, [](Attribute a) { return isa<FlatSymbolRefAttr, OperandAttr>(a); })) {
+      return emitOpError() << name << " must be symbols or #emoe.operand attributes";
+    }
+  }
+  if (getOperandsAttr()[2] != getRouterOperandsAttr()[0]) {
+    return emitOpError("the router must read what the norm writes");
+  }
+  return success();
+}
+
 LogicalResult TileProductOp::verify() {
   LayoutAttr layout = getLayout();
   if (getRows().empty() || getRows().size() != getSums().size()) {

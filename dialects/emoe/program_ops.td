@@ -82,6 +82,21 @@ def Emoe_RunExpertsOp : Emoe_Op<"run_experts"> {
   let assemblyFormat = "$layer `top_k` $top_k $kernels $operands attr-dict";
 }
 
+def Emoe_LookAheadOp : Emoe_Op<"look_ahead"> {
+  let summary = "Step: give the next mixture layer's router the hidden state that this one routes (Fate, 2502.12224)";
+  let description = [{
+    `layer` is looked ahead to; the experts of the layer before have not run yet. `norm` runs on the first of `operands`
+    (input rows, weight, normed rows, and a bias if it has one), then `router` on `router_operands` (normed rows, weight,
+    scores, and a bias if it has one). Experts are ranked by `score` of the scores plus `selection_bias`. Only the
+    predictor reads the result, so the step may be left out.
+  }];
+  let arguments = (ins I64Attr:$layer, FlatSymbolRefAttr:$norm, ArrayAttr:$operands, FlatSymbolRefAttr:$router,
+                       ArrayAttr:$router_operands, Emoe_ScoreFunctionAttr:$score,
+                       OptionalAttr<FlatSymbolRefAttr>:$selection_bias);
+  let assemblyFormat = "$layer $norm $operands $router $router_operands $score ($selection_bias^)? attr-dict";
+  let hasVerifier = 1;
+}
+
 def Emoe_ProgramOp : Emoe_Op<"program", [NoTerminator, SingleBlock, NoRegionArguments]> {
   let summary = "The straight-line program that the runtime executes for each chunk (made by schedule)";
   let description = [{ Holds emoe.buffer ops, then steps in order. `caches` lists [kv_heads, head_dim] of each

@@ -450,3 +450,28 @@ emoe.records 0 [1] [0]
 #int4 = #emoe.layout<bits = 4, type = f16, group = 32, zero_point = symmetric, codebook = integer, panel = 16>
 // expected-error @+1 {{variant 1 does not exist: there are 1}}
 emoe.records 0 [#emoe.variant<#int4, down_offset = 64, bytes = 4096, chunk_ends = [4096]>] [0, 1]
+
+// -----
+
+// expected-error @+1 {{layer (0) must be at least 1: the first mixture layer has none before it}}
+emoe.look_ahead 0 @n [@a, @b, @c] @r [@c, @d, @e] softmax
+
+// -----
+
+// expected-error @+1 {{operands must be input, weight, output and perhaps a bias, not 2}}
+emoe.look_ahead 1 @n [@a, @b] @r [@b, @d, @e] softmax
+
+// -----
+
+// expected-error @+1 {{router_operands must be input, weight, output and perhaps a bias, not 5}}
+emoe.look_ahead 1 @n [@a, @b, @c] @r [@c, @d, @e, @f, @g] softmax
+
+// -----
+
+// expected-error @+1 {{router_operands must be symbols or #emoe.operand attributes}}
+emoe.look_ahead 1 @n [@a, @b, @c] @r [@c, 1, @e] softmax
+
+// -----
+
+// expected-error @+1 {{the router must read what the norm writes}}
+emoe.look_ahead 1 @n [@a, @b, @c] @r [@a, @d, @e] softmax

@@ -21,6 +21,8 @@ emoe.program caches [2, 16] logits 1 {
   emoe.call @norm0 [#emoe.operand<buffer, 0>, @norm, #emoe.operand<buffer, 1>]
   // CHECK: emoe.call @norm0 [#emoe.operand<token_ids, 0>, #emoe.operand<keys, 0>, #emoe.operand<values, 0>, #emoe.operand<none, 0>] wanted
   emoe.call @norm0 [#emoe.operand<token_ids, 0>, #emoe.operand<keys, 0>, #emoe.operand<values, 0>, #emoe.operand<none, 0>] wanted
+  // CHECK: emoe.look_ahead 1 @norm0 [#emoe.operand<buffer, 0>, @norm, #emoe.operand<buffer, 1>] @norm0 [#emoe.operand<buffer, 1>, @norm, #emoe.operand<buffer, 0>] sigmoid @norm
+  emoe.look_ahead 1 @norm0 [#emoe.operand<buffer, 0>, @norm, #emoe.operand<buffer, 1>] @norm0 [#emoe.operand<buffer, 1>, @norm, #emoe.operand<buffer, 0>] sigmoid @norm
   // CHECK: emoe.run_experts 0 top_k 2 {{\[}}[@norm0, @norm0]] [#emoe.operand<buffer, 0>]
   emoe.run_experts 0 top_k 2 [[@norm0, @norm0]] [#emoe.operand<buffer, 0>]
 }
