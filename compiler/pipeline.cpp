@@ -15,6 +15,7 @@
 #include "compiler/calibrate/run.h"
 #include "compiler/facts.h"
 #include "compiler/partition/partition.h"
+#include "compiler/predict/predict.h"
 #include "compiler/quantise/quantise.h"
 #include "compiler/raise/prove.h"
 #include "compiler/raise/raise.h"
@@ -410,6 +411,17 @@ absl::Status Compilation::writeOutput() {
   absl::StatusOr<BundleContents> contents = assemble(*module, store, assembly);
   if (!contents.ok()) {
     return contents.status();
+  }
+  if (calibration) {
+    PredictOptions predict;
+    predict.lookAhead = lookAheadLayers(contents->index);
+    predict.allTables = options.allPredictors;
+    Predictors predictors = buildPredictors(calibration->fit, calibration->heldOut, predict);
+    if (log.note) {
+      log.note(summary(predictors));
+    }
+    contents->index.predictors = std::move(predictors.index);
+    contents->tables = std::move(predictors.section);
   }
   say(absl::StrCat("writing ", options.output));
   contents->progress = log.progress;

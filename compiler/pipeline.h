@@ -29,6 +29,7 @@ struct CompileOptions {
   std::string saveTemps;             // folder for IR and kernel sources; empty: none
   std::vector<std::string> calibration;  // texts to run through the model
   uint64_t calibrationTokens = 65536;    // of them, at most
+  bool allPredictors = false;            // keep the tables of predictors that were not chosen, too
   uint64_t calibrationMemory = 1u << 30; // bytes that calibration may take beside the resident weights
   std::string saveTraces;            // a file for the routing of the texts; empty: none
   std::optional<Tolerance> tolerance;    // experts' widths follow from it and the calibration; 0: as lossless

@@ -29,6 +29,12 @@ public:
     static_cast<Recorder *>(self)->record(session, step, rows);
   }
 
+  static void lookAhead(void *self, uint64_t position, uint32_t layer, const int32_t *ranked, uint32_t count) {
+    const Recorder &recorder = *static_cast<Recorder *>(self);
+    Trace &trace = *recorder.trace;
+    std::copy_n(ranked, count, &trace.ahead[(recorder.firstRow + position) * trace.aheadRow() + trace.aheadColumn(layer)]);
+  }
+
 private:
   void record(const rt::Session &session, const rt::Step &step, uint32_t rows);
   void addMoments(const rt::Session &session, const rt::Step &step, const int32_t *ids, const float *weights,
@@ -87,6 +93,7 @@ void Recorder::beginDocument(Trace &into, uint32_t domain, const std::vector<int
   into.tokens.insert(into.tokens.end(), tokens.begin(), tokens.end());
   into.experts.resize(into.experts.size() + tokens.size() * into.row(), -1);
   into.weights.resize(into.experts.size());
+  into.ahead.resize(into.count() * into.aheadRow(), -1);
 }
 
 void Recorder::record(const rt::Session &session, const rt::Step &step, uint32_t rows) {
@@ -202,6 +209,8 @@ absl::StatusOr<Calibration> calibrate(LiveBundle &reference, const Texts &texts,
   rt::SessionOptions sessionOptions;
   sessionOptions.tap = Recorder::tap;
   sessionOptions.tap_user = &recorder;
+  sessionOptions.look_ahead = Recorder::lookAhead;
+  sessionOptions.look_ahead_user = &recorder;
   absl::StatusOr<SessionPtr> session = startSession(reference, options.run, sessionOptions);
   if (!session.ok()) {
     return session.status();

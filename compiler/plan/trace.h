@@ -30,7 +30,8 @@ struct Trace {
   std::vector<int32_t> experts;
   std::vector<float> weights; // likewise their routing weights, or empty
   // [tokens, aheadRow()], or empty: for each layer but the first, which experts its router prefers on the hidden state of
-  // the layer before: rt::RankedExperts(experts, topK) ids, the best first. The first layer's are -1.
+  // the layer before: rt::RankedExperts(experts, topK) ids, the best first; -1 for the first layer, and where the
+  // program does not look ahead.
   std::vector<int32_t> ahead;
 
   // Ids of one token: the sum of all topK.

@@ -171,11 +171,11 @@ void LayerFit::fitPairs() {
 }
 
 void LayerFit::fitRanks() {
-  if (trace.ahead.empty() || layer == 0) {
-    return;
-  }
   uint32_t ranked = rt::RankedExperts(experts, topK);
   size_t aheadWidth = trace.aheadRow(), column = trace.aheadColumn(layer);
+  if (trace.ahead.empty() || trace.ahead[column] < 0) {
+    return;
+  }
   std::vector<double> hits(ranked);
   double found = 0, tokens = trace.count();
   for (uint64_t t = 0; t < trace.count(); ++t) {

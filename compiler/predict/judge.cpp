@@ -73,8 +73,9 @@ std::vector<Quality> judge(const Trace &trace, const std::vector<LayerTables> &t
       }
     }
     for (size_t l = 0; l < count; ++l) {
-      if (!trace.ahead.empty() && l > 0) {
-        predictor.LookAhead(l, &trace.ahead[t * aheadRow + trace.aheadColumn(l)]);
+      const int32_t *ahead = trace.ahead.empty() ? nullptr : &trace.ahead[t * aheadRow + trace.aheadColumn(l)];
+      if (ahead && ahead[0] >= 0) {
+        predictor.LookAhead(l, ahead);
       }
       rt::Prediction prediction = predictor.Predict(l, 1);
       const int32_t *ids = &trace.experts[t * row + trace.column(l)];

@@ -1,6 +1,7 @@
 #include "compiler/predict/predict.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "schema/format.h"
 
@@ -109,6 +110,32 @@ std::vector<bool> lookAheadLayers(const fb::BundleT &index) {
     }
   }
   return layers;
+}
+
+std::string summary(const Predictors &predictors) {
+  std::string text = "predictors:";
+  for (uint32_t kind = 0; kind < rt::kPredictorKinds; ++kind) {
+    size_t count = std::count_if(predictors.layers.begin(), predictors.layers.end(),
+                                 [&](const LayerChoice &layer) { return layer.predictor == static_cast<Kind>(kind); });
+    if (count > 0) {
+      text += std::string(text.back() == ':' ? " " : ", ") + rt::PredictorName(static_cast<Kind>(kind)) + " in " +
+              std::to_string(count) + (count == 1 ? " layer" : " layers");
+    }
+  }
+  double sum = 0;
+  size_t judged = 0;
+  for (const LayerChoice &layer : predictors.layers) {
+    if (const Quality *quality = qualityOf(layer, layer.predictor)) {
+      sum += quality->recall;
+      ++judged;
+    }
+  }
+  if (judged > 0) {
+    char number[32];
+    std::snprintf(number, sizeof(number), "; mean recall %.3f", sum / judged);
+    text += number;
+  }
+  return text;
 }
 
 Predictors buildPredictors(const Trace &fit, const Trace &heldOut, const PredictOptions &options) {

@@ -51,6 +51,9 @@ std::vector<bool> lookAheadLayers(const fb::BundleT &index);
 // provides it, the previous token elsewhere. With too few to judge (fewer than 2 blocks): the same, with tables.
 Predictors buildPredictors(const Trace &fit, const Trace &heldOut, const PredictOptions &options);
 
+// In a line: "predictors: static in 1 layer, look-ahead in 7; mean recall 0.81".
+std::string summary(const Predictors &predictors);
+
 } // namespace emoe
 
 #endif // EMOE_COMPILER_PREDICT_PREDICT_H_

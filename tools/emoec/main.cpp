@@ -129,6 +129,8 @@ int compileCommand(const std::vector<std::string> &arguments) {
         appendString(options.calibration)},
        {"--calibration-tokens", "N", "at most so many tokens of the texts, a quarter of them held out (default 65536)",
         setNumber(options.calibrationTokens, 1)},
+       {"--all-predictors", "", "keep the tables of predictors that were not chosen, too: emoe-rt --predictor can try them",
+        setSwitch(options.allPredictors)},
        {"--calibration-memory", "MIB", "what calibration may take beside the resident weights (default 1024)",
         setNumber(options.calibrationMemory, 1, 1 << 20)},
        {"--tolerance", "P%|kl=X",
