@@ -246,6 +246,12 @@ static bool readsViews(Operation *op) {
   return isa<onnx::GatherOp, onnx::GatherNDOp, onnx::TransposeOp, onnx::IdentityOp, onnx::ShapeOp>(op);
 }
 
+// A matrix that is multiplied with may be as large as a vocabulary's table; products read it in parts.
+static bool readsInParts(OpOperand &operand, const Tensor &tensor) {
+  return isa<onnx::MatMulOp, onnx::GemmOp>(operand.getOwner()) && operand.getOperandNumber() == 1 &&
+         tensor.rank() == 2 && tensor.kind == Tensor::Kind::Float;
+}
+
 // What was computed must be what the type says, or passes would reason from a wrong type.
 static LogicalResult checkType(Operation *op, Type type, const Tensor &value) {
   auto shaped = cast<ShapedType>(type);
@@ -272,9 +278,9 @@ LogicalResult Evaluator::evaluate(Operation *op) {
     return op->emitOpError("cannot be evaluated: the evaluator lacks it (compiler/raise/evaluate*.cpp)");
   }
   if (!readsViews(op)) {
-    for (Value operand : op->getOperands()) {
-      Tensor &tensor = values[operand];
-      if (tensor.view) {
+    for (OpOperand &operand : op->getOpOperands()) {
+      Tensor &tensor = values[operand.get()];
+      if (tensor.view && !readsInParts(operand, tensor)) {
         auto data = read(op, *tensor.view);
         if (failed(data)) {
           return failure();

@@ -27,13 +27,13 @@ static LogicalResult needFloats(Operation *op, ArrayRef<Tensor> tensors) {
 
 // out[m, n] += a[m, k] * b[k, n], summed in the order of k; strides in elements.
 static void multiply(const double *a, int64_t aRow, int64_t aColumn, const double *b, int64_t bRow, int64_t bColumn,
-                     double *out, int64_t rows, int64_t inner, int64_t columns) {
+                     double *out, int64_t outRow, int64_t rows, int64_t inner, int64_t columns) {
   if (bColumn == 1) {
     for (int64_t m = 0; m < rows; ++m) {
       for (int64_t k = 0; k < inner; ++k) {
         double factor = a[m * aRow + k * aColumn];
         const double *row = b + k * bRow;
-        double *to = out + m * columns;
+        double *to = out + m * outRow;
         for (int64_t n = 0; n < columns; ++n) {
           to[n] += factor * row[n];
         }
@@ -47,9 +47,36 @@ static void multiply(const double *a, int64_t aRow, int64_t aColumn, const doubl
       for (int64_t k = 0; k < inner; ++k) {
         sum += a[m * aRow + k * aColumn] * b[k * bRow + n * bColumn];
       }
-      out[m * columns + n] += sum;
+      out[m * outRow + n] += sum;
     }
   }
+}
+
+// The same for a matrix b [inner, columns] (or its transpose) that may still lie in its file: of that, some columns at
+// a time are read, so that the table of a large vocabulary is never in memory.
+static LogicalResult multiplyMatrix(Operation *op, Evaluator &e, const double *a, int64_t aRow, int64_t aColumn,
+                                    const Tensor &b, bool transposed, double *out, int64_t rows) {
+  int64_t inner = b.shape[transposed], columns = b.shape[!transposed];
+  if (!b.view) {
+    multiply(a, aRow, aColumn, b.f(), transposed ? 1 : columns, transposed ? inner : 1, out, columns, rows, inner,
+             columns);
+    return success();
+  }
+  // Blocks of a multiple of 8 columns begin at a byte, whatever the element's width.
+  int64_t block = std::max<int64_t>((int64_t(1) << 20) / std::max<int64_t>(inner, 1) / 8 * 8, 8);
+  for (int64_t first = 0; first < columns; first += block) {
+    int64_t count = std::min(block, columns - first);
+    WeightView part = *b.view;
+    part.shape[!transposed] = count;
+    part.offset += first * part.strides[!transposed] * storageBits(part.element) / 8;
+    auto data = e.read(op, part);
+    if (failed(data)) {
+      return failure();
+    }
+    multiply(a, aRow, aColumn, data->f(), transposed ? 1 : count, transposed ? inner : 1, out + first, columns, rows,
+             inner, count);
+  }
+  return success();
 }
 
 static LogicalResult evaluateMatMul(onnx::MatMulOp op, Evaluator &e) {
@@ -84,13 +111,20 @@ static LogicalResult evaluateMatMul(onnx::MatMulOp op, Evaluator &e) {
   }
   std::vector<double> out(*countElements(shape), 0.0);
   int64_t done = 0;
-  walk<2>(*batch,
-          {broadcastStrides(ArrayRef<int64_t>(a.shape).drop_back(2), *batch),
-           broadcastStrides(ArrayRef<int64_t>(b.shape).drop_back(2), *batch)},
-          [&](const std::array<int64_t, 2> &at) {
-            multiply(a.f() + at[0] * rows * inner, inner, 1, b.f() + at[1] * inner * columns, columns, 1,
-                     out.data() + done++ * rows * columns, rows, inner, columns);
-          });
+  if (b.rank() == 2) {
+    int64_t all = inner == 0 ? 0 : a.size() / inner;
+    if (failed(multiplyMatrix(op, e, a.f(), inner, 1, b, /*transposed=*/false, out.data(), all))) {
+      return failure();
+    }
+  } else {
+    walk<2>(*batch,
+            {broadcastStrides(ArrayRef<int64_t>(a.shape).drop_back(2), *batch),
+             broadcastStrides(ArrayRef<int64_t>(b.shape).drop_back(2), *batch)},
+            [&](const std::array<int64_t, 2> &at) {
+              multiply(a.f() + at[0] * rows * inner, inner, 1, b.f() + at[1] * inner * columns, columns, 1,
+                       out.data() + done++ * rows * columns, columns, rows, inner, columns);
+            });
+  }
   if (columnVector) {
     shape.pop_back();
   }
@@ -111,9 +145,13 @@ static LogicalResult evaluateGemm(onnx::GemmOp op, Evaluator &e) {
     return op.emitOpError("cannot multiply operands of these shapes");
   }
   int64_t rows = a.shape[transA], inner = a.shape[!transA], columns = b.shape[!transB];
+  if (failed(checkShape(op, {rows, columns}))) {
+    return failure();
+  }
   std::vector<double> out(rows * columns, 0.0);
-  multiply(a.f(), transA ? 1 : inner, transA ? rows : 1, b.f(), transB ? 1 : columns, transB ? inner : 1, out.data(),
-           rows, inner, columns);
+  if (failed(multiplyMatrix(op, e, a.f(), transA ? 1 : inner, transA ? rows : 1, b, transB, out.data(), rows))) {
+    return failure();
+  }
   for (double &value : out) {
     value *= op.getAlpha();
   }
