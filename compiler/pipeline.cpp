@@ -169,6 +169,7 @@ private:
   OwningOpRef<ModuleOp> module;
   std::vector<const Target *> targets;
   ModelFacts facts;
+  int32_t configuredFirstToken = -1; // the tokenizer decides whether it heads a text
   std::string tokenizerPath;
   bool proofFailed = false;
   absl::Status phaseStatus; // of the phase that failed, where diagnostics do not say it all
@@ -248,7 +249,12 @@ LogicalResult Compilation::raisePhase(ModuleOp module) {
 
 absl::StatusOr<std::vector<uint8_t>> Compilation::tokenizerTables() {
   auto model = (*module)->getAttrOfType<DictionaryAttr>("emoe.model");
-  return compileTokenizer(tokenizerPath, {facts.firstToken, model.getAs<IntegerAttr>("vocab").getInt()});
+  absl::StatusOr<std::vector<uint8_t>> tables =
+      compileTokenizer(tokenizerPath, {configuredFirstToken, model.getAs<IntegerAttr>("vocab").getInt()});
+  if (tables.ok()) {
+    facts.firstToken = firstTokenOf(*tables);
+  }
+  return tables;
 }
 
 // Runs the texts through the model in its file's own types.
@@ -459,6 +465,7 @@ absl::Status Compilation::run() {
     return read.status();
   }
   facts = *read;
+  configuredFirstToken = facts.firstToken;
   tokenizerPath = options.tokenizer.empty() ? files.tokenizer : options.tokenizer;
   if (tokenizerPath.empty() && !options.calibration.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(options.model, ": calibration needs the model's tokenizer, and there "

@@ -416,6 +416,7 @@ absl::Status Reader::readPostProcessor(const Value *value, const std::string &wh
     return absl::OkStatus();
   }
   if (type == "TemplateProcessing") {
+    result.hasTemplate = true;
     return readTemplate(*object, where);
   }
   if (type == "Sequence") {
@@ -519,19 +520,49 @@ bool nestsDeeply(absl::string_view text) {
 
 } // namespace
 
-absl::StatusOr<TokenizerModel> readTokenizerJson(absl::string_view text) {
+// The file's object, and what is wrong if it has none.
+static absl::StatusOr<Value> readJson(absl::string_view text) {
   if (nestsDeeply(text)) {
-    return absl::InvalidArgumentError("nests too deeply for a tokenizer.json");
+    return absl::InvalidArgumentError("nests too deeply for a file of a tokenizer");
   }
   llvm::Expected<Value> value = llvm::json::parse(StringRef(text.data(), text.size()));
   if (!value) {
     return absl::InvalidArgumentError(absl::StrCat("not JSON: ", llvm::toString(value.takeError())));
   }
-  const Object *object = value->getAsObject();
-  if (!object) {
+  if (!value->getAsObject()) {
     return absl::InvalidArgumentError("must be a JSON object");
   }
-  return Reader(*object).run();
+  return std::move(*value);
+}
+
+absl::StatusOr<TokenizerModel> readTokenizerJson(absl::string_view text) {
+  absl::StatusOr<Value> value = readJson(text);
+  return value.ok() ? Reader(*value->getAsObject()).run() : value.status();
+}
+
+absl::StatusOr<TokenizerConfig> readTokenizerConfig(absl::string_view text) {
+  absl::StatusOr<Value> value = readJson(text);
+  if (!value.ok()) {
+    return value.status();
+  }
+  const Object &object = *value->getAsObject();
+  TokenizerConfig config;
+  if (const Value *add = object.get("add_bos_token"); !isAbsent(add)) {
+    config.addFirst = add->getAsBoolean();
+    if (!config.addFirst) {
+      return absl::InvalidArgumentError("add_bos_token must be true, false or null");
+    }
+  }
+  // A string, an added token with its content, or null: there is none.
+  if (const Value *first = object.get("bos_token")) {
+    const Object *token = first->getAsObject();
+    auto content = token ? token->getString("content") : first->getAsString();
+    if (!content && first->kind() != Value::Null) {
+      return absl::InvalidArgumentError("bos_token must be a string, an added token or null");
+    }
+    config.first = content ? content->str() : "";
+  }
+  return config;
 }
 
 } // namespace emoe

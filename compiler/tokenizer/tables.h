@@ -40,6 +40,7 @@ struct TokenizerModel {
   std::vector<Merge> merges;  // by rank
   std::vector<Split> splits;  // in order of application
   bool ignoreMerges = false, prefixSpace = false, nfc = false;
+  bool hasTemplate = false;  // the file itself says what heads a text: `firstToken`, or -1, nothing
   int32_t firstToken = -1;
 };
 
