@@ -151,12 +151,14 @@ CacheParameters search(const std::vector<Fold> &folds, uint32_t slots, const Cac
   }
   Best simple;
   auto offer = [&](const CacheParameters &offered) { simple.offer(offered, hitsOf(folds, slots, offered)); };
-  if (slots >= tokenCycle(folds[0].judged)) {
+  const bool holdsToken = slots >= tokenCycle(folds[0].judged);
+  if (holdsToken) {
     offer(of(CachePolicy::kLru));
+    offer(of(CachePolicy::kLfu, 8, true));
+    offer(of(CachePolicy::kLfu, 64, true));
   }
   for (uint16_t halfLife : {8, 64}) {
     offer(of(CachePolicy::kLfu, halfLife));
-    offer(of(CachePolicy::kLfu, halfLife, true));
     offer(of(CachePolicy::kEdgeMoe, halfLife));
   }
   offer(of(CachePolicy::kLeastStale));

@@ -50,10 +50,15 @@ private:
     cache.Advance(static_cast<uint32_t>(count));
     size_t column = 0;
     for (size_t layer = 0; layer < layers.size(); ++layer) {
+      bool known = options.ahead && count == 1 && layer + 1 < layers.size() &&
+                   options.ahead(first, layer + 1, probability.data());
+      if (known) {
+        cache.Expect(static_cast<uint32_t>(layer + 1), probability.data());
+      }
       step(layer, first, count, column);
       column += layers[layer].top_k;
-      if (options.ahead && count == 1 && layer + 1 < layers.size()) {
-        lookAhead(first, layer + 1);
+      if (known) {
+        prefetch(layer + 1);
       }
     }
   }
@@ -100,11 +105,7 @@ private:
     pinned.clear();
   }
 
-  void lookAhead(uint64_t token, size_t layer) {
-    if (!options.ahead(token, layer, probability.data())) {
-      return;
-    }
-    cache.Expect(static_cast<uint32_t>(layer), probability.data());
+  void prefetch(size_t layer) {
     for (uint32_t i = 0; i < options.prefetch; ++i) {
       auto best = std::max_element(probability.begin(), probability.begin() + layers[layer].experts);
       if (*best < options.leastProbability) {

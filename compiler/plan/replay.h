@@ -18,8 +18,8 @@ struct ReplayCounts {
 
 struct ReplayOptions {
   uint32_t chunk = 1; // tokens of a document that are computed together; 1: decoding
-  // Called before layer `layer` of token `token` ran, for all layers but the first: fills probability[experts] with how
-  // likely its experts are and returns true, or false: nothing is known. Called once the layer before has run.
+  // Fills probability[experts] with how likely layer `layer` (not the first) of token `token` uses its experts, and
+  // returns true; false: nothing is known. Asked before the layer before makes room for what it misses.
   std::function<bool(uint64_t token, size_t layer, float *probability)> ahead;
   // So many of a layer's likeliest experts (not below leastProbability) are read as soon as the layer before has run,
   // and are there in time. 0: predictions only tell which records to keep.
