@@ -106,8 +106,8 @@ struct Step {
   Span<Operand> operands;
   uint32_t layer;
   Rows rows;
-  uint32_t router;      // kLookAhead
-  ScoreFunction score;  // kLookAhead
+  uint32_t router = 0;                            // kLookAhead
+  ScoreFunction score = ScoreFunction::kSoftmax;  // kLookAhead
 };
 struct Variant {
   uint32_t gate_up_kernel, down_kernel, gate_up_offset, down_offset, record_bytes;

@@ -106,6 +106,8 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
     operands.hidden = args.operand[3];
     operands.pairs = args.operand[4];
     operands.tokens = count;
+    // What the layer before could know counts, whatever was read ahead.
+    if (predicting_ && count == 1) predictor_.Predict(step.layer, 1);
     predictor_.Observe(step.layer, operands.ids, count);
     Status status = runner_.Run(step.layer, operands);
     if (status.ok() && trace_ != nullptr) Trace(step, operands.ids, count);

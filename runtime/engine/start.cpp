@@ -218,7 +218,7 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   experts.clock = options.clock;
   experts.watch = options.watch;
   experts.watch_user = options.watch_user;
-  return runner_.Init(*bundle_, kernels_, experts, nullptr, reader_, &pool_, &arena_);
+  return runner_.Init(*bundle_, kernels_, experts, &predictor_, reader_, &pool_, &arena_);
 }
 
 void Session::Destroy(Session *session) {

@@ -47,6 +47,9 @@ TEST(Session, SameBitsWhateverTheBudget) {
     options.memory.budget = floor + extra * (kRecordBytes + 4096);
     SessionStats stats;
     EXPECT_EQ(LogitsOf(model, options, tokens, &stats), expected) << extra;
+    EXPECT_GE(stats.bytes_read, stats.misses * kRecordBytes) << "some were predicted in vain";
+    options.prefetch = false;
+    EXPECT_EQ(LogitsOf(model, options, tokens, &stats), expected) << extra;
     EXPECT_EQ(stats.bytes_read, stats.misses * kRecordBytes);
     if (extra == 19) {
       EXPECT_LE(stats.misses, uint64_t{kLayers * kExperts});  // all fit: each is read once
