@@ -16,7 +16,9 @@ Status ExpertRunner::Take(const ReadDone *done, uint32_t count, bool waited) {
     if (done[i].status.ok()) bytes_read_ += bytes;
     schedule_.Ended(bytes, flight_bytes_, waited, now);
   }
+  const bool awaited = awaited_ != 0;
   Check(done, count);
+  if (awaited && watch_ != nullptr) times_.miss_ns += clock_->Now() - now;
   Status first = OkStatus();
   for (uint32_t i = 0; i < count; ++i) {
     Status status = Settle(&flight_[done[i].tag], done[i].status);
@@ -146,8 +148,7 @@ void ExpertRunner::Fail(const Flight &flight, uint32_t chunk, uint32_t actual) {
 void ExpertRunner::Drain() {
   for (uint32_t i = 0; i < ready_count_; ++i) cache_.Unpin(tasks_[ready_[i]].slot);
   ready_count_ = missing_count_ = next_missing_ = 0;
-  uint64_t now = clock_->Now();
-  for (uint32_t layer = 0; layer < bundle_->moe_layers.size; ++layer) schedule_.Settle(layer, 0, now, Drop, this);
+  DropPredicted();
   while (!hung_ && flights_ != 0) {
     ReadDone done[kReadDepth];
     uint32_t ended = 0;

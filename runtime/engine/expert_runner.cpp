@@ -123,6 +123,7 @@ Status ExpertRunner::Run(uint32_t layer, const ExpertOperands &operands) {
   schedule_.StepBegins(layer, operands.tokens, begin);
   distance_ = schedule_.active() ? 0 : Schedule::kReach + 1;
   pairs_left_ = uint64_t{operands.tokens} * moe.top_k;
+  Expect();
   Sort(count);
   Status status = Step();
   if (!status.ok()) {
@@ -136,6 +137,15 @@ Status ExpertRunner::Run(uint32_t layer, const ExpertOperands &operands) {
     watch_(watch_user_, times_);
   }
   return OkStatus();
+}
+
+// Tells the cache what the next layer will use, before this one evicts: part of its policy, whether or not predicted
+// records are read.
+void ExpertRunner::Expect() {
+  if (predictor_ == nullptr || cache_.policy() != CachePolicy::kNextUse || operands_.tokens != 1) return;
+  if (layer_ + 1 == bundle_->moe_layers.size) return;
+  Prediction prediction = predictor_->Predict(layer_ + 1, 1);
+  if (prediction.ranked_count != 0) cache_.Expect(layer_ + 1, prediction.probability);
 }
 
 // Tasks of the step's groups: those in memory are ready, those that a predicted read is bringing wait for it, the rest
@@ -182,6 +192,11 @@ void ExpertRunner::Drop(void *self, uint32_t layer, uint32_t expert) {
   }
 }
 
+void ExpertRunner::DropPredicted() {
+  uint64_t now = clock_->Now();
+  for (uint32_t layer = 0; layer < bundle_->moe_layers.size; ++layer) schedule_.Settle(layer, 0, now, Drop, this);
+}
+
 // Keeps the storage busy first, then computes what is at hand, then waits. Computed experts are unpinned: their slots
 // may serve the missing ones, so any number of slots makes progress.
 Status ExpertRunner::Step() {
@@ -199,8 +214,12 @@ Status ExpertRunner::Step() {
     }
     if (next_missing_ == missing_count_ && awaited_ == 0) return OkStatus();
     if (flights_ == 0) {
-      // A read that failed may have made room.
+      // A read that failed may have made room; what is kept for later layers makes room at last.
       SubmitMissing();
+      if (flights_ == 0 && schedule_.pending() != 0) {
+        DropPredicted();
+        SubmitMissing();
+      }
       if (flights_ != 0) continue;
       return Error(StatusCode::kInternal, "no slot is free although nothing is computed or read; slots:",
                    cache_.slot_count());
@@ -294,7 +313,7 @@ void ExpertRunner::Prefetch() {
     const float q = chance_[best];
     if (!schedule_.Allow(q, VariantOf(target_, best).record_bytes, clock_->Now())) return;
     chance_[best] = 0;
-    int32_t slot = cache_.AcquireIfWorse(key_base_[target_] + best, static_cast<double>(q));
+    int32_t slot = cache_.AcquireIfWorse(key_base_[target_] + best, q);
     if (slot >= 0) Submit(target_, best, slot, kNone, q);
   }
 }

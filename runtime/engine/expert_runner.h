@@ -102,6 +102,7 @@ class ExpertRunner {
   uint32_t FlightTo(int32_t slot) const;
   PrefetchState FirstState(const ExpertOptions &options) const;
 
+  void Expect();
   void Sort(uint32_t count);
   Status Step();
   void SubmitMissing();
@@ -111,6 +112,7 @@ class ExpertRunner {
   void Tend();
   void Prefetch();
   bool AimAhead();
+  void DropPredicted();
   static void Drop(void *self, uint32_t layer, uint32_t expert);
 
   // expert_reads.cpp: what happens to reads that ended.

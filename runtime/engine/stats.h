@@ -28,7 +28,8 @@ struct LayerTimes {
   uint32_t hits = 0, misses = 0;  // records in memory when the router had answered, or not
   uint64_t miss_bytes = 0;        // of the misses
   uint64_t begin = 0, end = 0;    // of the clock
-  uint64_t hit_ns = 0, miss_ns = 0, stall_ns = 0;  // computing the hits, computing the misses, waiting
+  uint64_t hit_ns = 0, miss_ns = 0;  // computing the hits; checking and computing the misses
+  uint64_t stall_ns = 0;             // waiting for reads
 };
 
 // The first record that could not be used, for the message.

@@ -4,6 +4,7 @@ namespace emoe::rt {
 namespace {
 
 constexpr double kBlend = 0.125;         // weight of the newest measurement
+constexpr double kForget = 0.98;         // of what is known about chances, at each record
 constexpr uint32_t kJudgeAfter = 32;     // predicted records, or refusals
 constexpr uint64_t kFirstPause = 128, kLongestPause = 16384;  // layer steps
 
@@ -23,7 +24,7 @@ const char *PrefetchText(PrefetchState state) {
     case PrefetchState::kLearning: return "learning the storage's speed";
     case PrefetchState::kOn: return "on";
     case PrefetchState::kSaturated: return "paused: the storage has no idle time that a record fits in";
-    case PrefetchState::kUnprofitable: return "paused: it delayed more than it saved";
+    case PrefetchState::kUnprofitable: return "paused: it delayed more than it saved, or its records were not used";
   }
   return "";
 }
@@ -104,11 +105,16 @@ void Schedule::StepEnds(uint32_t layer, uint32_t, uint64_t now) {
 
 bool Schedule::Allow(float q, uint64_t bytes, uint64_t now) {
   if (state_ != PrefetchState::kOn || next_gap_ < 0 || count_ == kMostLoads || bytes > bytes_left_) return false;
-  if (q < kLeastChance) return false;
+  double chance = static_cast<double>(q) * trust_used_ / trust_expected_;
+  if (chance < static_cast<double>(kLeastChance)) {
+    ++doubted_;
+    return false;
+  }
+  doubted_ = 0;
   ++asked_;
   double end = static_cast<double>(free_at_ > now ? free_at_ - now : 0) + Cost(bytes);
   double late = end - static_cast<double>(demand_at_ > now ? demand_at_ - now : 0);
-  if (late <= 0 || static_cast<double>(q) * Cost(bytes) > late) {
+  if (late <= 0 || chance * Cost(bytes) > late) {
     ++allowed_;
     return true;
   }
@@ -121,6 +127,20 @@ void Schedule::Started(uint32_t layer, uint32_t expert, float q, uint64_t bytes,
   bytes_left_ -= bytes;
   ++counters_.reads;
   counters_.bytes += bytes;
+}
+
+uint32_t Schedule::loaded() const {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < count_; ++i) count += loads_[i].loaded;
+  return count;
+}
+
+void Schedule::Learn(const Load &load, bool used) {
+  ++(used ? counters_.used : counters_.wasted);
+  ++settled_;
+  counters_.expected += static_cast<double>(load.q);
+  trust_used_ = kForget * trust_used_ + used;
+  trust_expected_ = kForget * trust_expected_ + static_cast<double>(load.q);
 }
 
 uint32_t Schedule::Find(uint32_t layer, uint32_t expert) const {
@@ -147,9 +167,7 @@ bool Schedule::Use(uint32_t layer, uint32_t expert, uint64_t now) {
     counters_.saved_ns += cost - rest;
     saved_ += cost - rest;
   }
-  ++counters_.used;
-  ++settled_;
-  counters_.expected += static_cast<double>(load.q);
+  Learn(load, true);
   loads_[i] = loads_[--count_];
   return true;
 }
@@ -166,9 +184,7 @@ void Schedule::Settle(uint32_t layer, uint32_t missing, uint64_t now,
       counters_.delayed_ns += load.due - now;
       delayed_ += load.due - now;
     }
-    ++counters_.wasted;
-    ++settled_;
-    counters_.expected += static_cast<double>(load.q);
+    Learn(load, false);
     loads_[i] = loads_[--count_];
     if (load.loaded && drop != nullptr) drop(user, load.layer, load.expert);
   }
@@ -177,13 +193,15 @@ void Schedule::Settle(uint32_t layer, uint32_t missing, uint64_t now,
 
 void Schedule::Judge() {
   if (state_ != PrefetchState::kOn) return;
+  if (doubted_ >= 4 * kJudgeAfter) return Pause(PrefetchState::kUnprofitable);
   if (settled_ >= kJudgeAfter) {
     if (delayed_ > saved_) return Pause(PrefetchState::kUnprofitable);
     pause_ = kFirstPause;
     settled_ = asked_ = allowed_ = 0;
     saved_ = delayed_ = 0;
-  } else if (asked_ >= 4 * kJudgeAfter && allowed_ == 0) {
-    Pause(PrefetchState::kSaturated);
+  } else if (asked_ >= 4 * kJudgeAfter) {
+    if (allowed_ == 0) return Pause(PrefetchState::kSaturated);
+    asked_ = allowed_ = 0;
   }
 }
 
@@ -191,8 +209,9 @@ void Schedule::Pause(PrefetchState why) {
   state_ = why;
   resume_at_ = steps_ + pause_;
   pause_ = pause_ < kLongestPause ? 2 * pause_ : pause_;
-  settled_ = asked_ = allowed_ = 0;
+  settled_ = asked_ = allowed_ = doubted_ = 0;
   saved_ = delayed_ = 0;
+  trust_used_ = trust_expected_ = kTrust;
   ++counters_.pauses;
 }
 

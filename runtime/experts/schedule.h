@@ -9,7 +9,8 @@
 // demanded reads by itself.
 //
 // What predicted reads saved and what they delayed is added up. Where they lose, or find no idle time, predicting is
-// paused, each time twice as long while it stays so, and then tried again.
+// paused, each time twice as long while it stays so, and then tried again. Chances are corrected by how often those
+// foretold lately came true.
 #ifndef EMOE_RUNTIME_EXPERTS_SCHEDULE_H_
 #define EMOE_RUNTIME_EXPERTS_SCHEDULE_H_
 
@@ -27,7 +28,7 @@ enum class PrefetchState : uint8_t {
   kLearning,      // the storage's speed or the layers' times are not known yet
   kOn,
   kSaturated,     // paused: reading takes all the time there is
-  kUnprofitable,  // paused: predicted reads delayed more than they saved
+  kUnprofitable,  // paused: predicted reads delayed more than they saved, or were hardly ever used
 };
 const char *PrefetchText(PrefetchState state);
 
@@ -80,6 +81,7 @@ class Schedule {
   void Settle(uint32_t layer, uint32_t missing, uint64_t now, void (*drop)(void *user, uint32_t layer, uint32_t expert),
               void *user);
   uint32_t pending() const { return count_; }
+  uint32_t loaded() const;  // of them, those whose reads have ended
   bool Pending(uint32_t layer, uint32_t expert) const { return Find(layer, expert) < count_; }
 
   PrefetchState state() const { return state_; }
@@ -102,6 +104,7 @@ class Schedule {
 
   uint32_t Find(uint32_t layer, uint32_t expert) const;
   double Cost(uint64_t bytes) const { return static_cast<double>(bytes) * ns_per_byte_; }
+  void Learn(const Load &load, bool used);
   void Pause(PrefetchState why);
   void Judge();
 
@@ -127,7 +130,10 @@ class Schedule {
   // The budget, and what predicting gained since it was last judged.
   uint64_t bytes_per_token_ = 0, bytes_left_ = 0;
   uint64_t saved_ = 0, delayed_ = 0;
+  static constexpr double kTrust = 8;  // records that predictors are trusted for, before anything is known
+  double trust_used_ = kTrust, trust_expected_ = kTrust;  // of what was settled lately: used, and the sum of chances
   uint32_t settled_ = 0, asked_ = 0, allowed_ = 0;
+  uint32_t doubted_ = 0;  // refusals in a row that trust alone explains
   uint64_t steps_ = 0, resume_at_ = 0, pause_ = 0;
   PrefetchCounters counters_;
 };

@@ -19,7 +19,9 @@ class DeviceReader final : public Reader {
     waiting_[place] = {request.tag, free_at_, false, OkStatus()};
     ReadRequest own = request;
     own.tag = place;
+    clock_.Pause(true);
     inner_->Submit(own);
+    clock_.Pause(false);
   }
 
   Status Wait(ReadDone *done, uint32_t *count) override {
@@ -33,21 +35,34 @@ class DeviceReader final : public Reader {
         continue;
       }
       uint32_t ended = 0;
-      RT_RETURN_IF_ERROR(inner_->Wait(done, &ended));
+      clock_.Pause(true);
+      Status status = inner_->Wait(done, &ended);
+      clock_.Pause(false);
+      if (!status.ok()) return status;
       Arrived(done, ended);
     }
   }
 
   uint32_t Poll(ReadDone *done) override {
     if (in_flight_ == 0) return 0;
-    Arrived(done, inner_->Poll(done));
     uint64_t now = clock_.Now();
+    if (waiting_[head_].due > now) return 0;
+    clock_.Pause(true);
+    Arrived(done, inner_->Poll(done));
     uint32_t count = 0;
-    while (in_flight_ != 0 && waiting_[head_].arrived && waiting_[head_].due <= now) {
+    while (in_flight_ != 0 && waiting_[head_].due <= now) {
+      uint32_t ended = 0;
+      if (!waiting_[head_].arrived) {
+        // Where waiting takes no time, the device is never later than its model.
+        if (clock_.pause == nullptr || !inner_->Wait(done + count, &ended).ok()) break;
+        Arrived(done + count, ended);
+        continue;
+      }
       done[count++] = {waiting_[head_].tag, waiting_[head_].status};
       head_ = (head_ + 1) % kReadDepth;
       --in_flight_;
     }
+    clock_.Pause(false);
     return count;
   }
 

@@ -15,7 +15,7 @@ struct DeviceModel {
 };
 
 // Reads of `inner` end no earlier than the device's do, in the order in which they were submitted. `inner` must have
-// nothing in flight, belongs to the new reader from now on, and should be faster than the device. Lives in `arena`.
+// nothing in flight, does its work while the clock is paused (a device costs the processor nothing), belongs to the new reader from now on, and should be faster than the device. Lives in `arena`.
 Status MakeDeviceReader(Reader *inner, const DeviceModel &model, const Clock &clock, Arena *arena, Reader **out);
 
 }  // namespace emoe::rt

@@ -64,7 +64,7 @@ void SleepUntil(void *, uint64_t when) {
 
 }  // namespace
 
-const Clock kClock = {Now, SleepUntil, nullptr};
+const Clock kClock = {Now, SleepUntil, nullptr, nullptr};
 
 void FutexWait(const void *word, uint32_t value, uint64_t nanoseconds) {
   timespec time = {static_cast<time_t>(nanoseconds / 1000000000u), static_cast<long>(nanoseconds % 1000000000u)};

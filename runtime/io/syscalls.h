@@ -39,8 +39,13 @@ uint64_t Nanoseconds();
 struct Clock {
   uint64_t (*now)(void *user);                     // nanoseconds; never goes back
   void (*sleep_until)(void *user, uint64_t when);  // returns at `when` or a little later
+  // While paused no time passes; null if this clock cannot be. Pausing does not nest.
+  void (*pause)(void *user, bool paused);
   void *user;
   uint64_t Now() const { return now(user); }
+  void Pause(bool paused) const {
+    if (pause != nullptr) pause(user, paused);
+  }
 };
 
 extern const Clock kClock;  // the monotonic clock

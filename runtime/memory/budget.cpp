@@ -177,7 +177,8 @@ Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan
   if (p.slots > most_tables / overhead) p.slots = most_tables / overhead;
   uint64_t slot_tables = tables(p.slots);
   p.expert_bytes = budget - fixed - slot_tables;
-  for (uint64_t most : {p.record_bytes, p.slots * p.slot_bytes}) {
+  uint64_t asked = options.expert_bytes == 0 ? UINT64_MAX : options.expert_bytes > least ? options.expert_bytes : least;
+  for (uint64_t most : {p.record_bytes, p.slots * p.slot_bytes, asked / kPageBytes * kPageBytes}) {
     if (p.expert_bytes > most) p.expert_bytes = most;
   }
   p.bookkeeping += slot_tables;

@@ -41,6 +41,7 @@ struct MemoryOptions {
   uint32_t context = 0;   // positions of the KV cache; 0: the bundle's default
   uint32_t chunk = 0;     // rows computed together; 0: the bundle's default
   uint32_t threads = 1;
+  uint64_t expert_bytes = 0;   // for records at most, but kFewestSlots; 0: what the budget has room for
   uint64_t image_bytes = 0;    // of the chosen kernel image; 0: the bundle's largest
   uint64_t process_bytes = 0;  // anonymous memory of the process before the session, without the index
   bool all_logits = false;     // logits of every row of a chunk, not of its last one only

@@ -14,23 +14,6 @@
 namespace emoe::rt {
 namespace {
 
-// Whitespace- or comma-separated numbers, over the text that holds them: ids are never longer than their digits.
-bool ParseIds(const char *text, size_t bytes, int32_t *ids, size_t *count) {
-  *count = 0;
-  for (size_t at = 0; at < bytes;) {
-    if (strchr(" \t\r\n,[]", text[at]) != nullptr && text[at] != 0) {
-      ++at;
-      continue;
-    }
-    int64_t value = 0;
-    size_t start = at;
-    while (at < bytes && text[at] >= '0' && text[at] <= '9' && value <= 0x7fffffff) value = value * 10 + (text[at++] - '0');
-    if (at == start || value > 0x7fffffff) return false;
-    ids[(*count)++] = static_cast<int32_t>(value);
-  }
-  return true;
-}
-
 // The header of NumPy's format 1.0, padded to a multiple of 64.
 bool WriteNpyHeader(int fd, uint64_t rows, uint32_t columns) {
   char header[192];
@@ -89,17 +72,9 @@ int LogitsVerb(const Options &options) {
   }
   Work work(options);
   if (int code = work.Open()) return code;
-  char *text = nullptr;
-  size_t bytes = 0, count = 0;
-  if (!ReadWhole(options.tokens, &text, &bytes)) {
-    return Fail(4, "%s: cannot read the tokens: %s; check the path", options.tokens, strerror(errno));
-  }
-  auto *ids = static_cast<int32_t *>(malloc((bytes / 2 + 1) * sizeof(int32_t)));
-  if (ids == nullptr) return Fail(5, "no memory for the token ids");
-  if (!ParseIds(text, bytes, ids, &count) || count == 0 || count > kLongestContext) {
-    return Fail(2, "%s: it must hold 1 to %u token ids, plain numbers between spaces", options.tokens, kLongestContext);
-  }
-  free(text);
+  const int32_t *ids = nullptr;
+  size_t count = 0;
+  if (int code = ReadTokens(options.tokens, &ids, &count)) return code;
   uint32_t context = static_cast<uint32_t>(count);
   if (int code = work.MakeSession(context, true, false)) return code;
   int fd = open(options.output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

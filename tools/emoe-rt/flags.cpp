@@ -78,6 +78,53 @@ bool Size(const char *text, Options *o) {
   return o->budget != 0;
 }
 
+// A number with one of the units, or a plain one in units of `plain`.
+bool WithUnit(const char *text, const char *end, double plain, const char *const (*units)[3], const double *factors,
+              double *out) {
+  char digits[32];
+  size_t length = static_cast<size_t>(end - text);
+  if (length == 0 || length >= sizeof(digits)) return false;
+  memcpy(digits, text, length);
+  digits[length] = 0;
+  double factor = plain;
+  for (int i = 0; i < 3; ++i) {
+    size_t unit = strlen((*units)[i]);
+    if (length > unit && strcmp(digits + length - unit, (*units)[i]) == 0) {
+      factor = factors[i];
+      digits[length - unit] = 0;
+      break;
+    }
+  }
+  float value;
+  if (!Decimal(digits, &value)) return false;
+  *out = static_cast<double>(value) * factor;
+  return true;
+}
+
+// 500MB/s or 500MB/s,100us: powers of ten; without a unit bytes a second.
+bool Device(const char *text, DeviceModel *device) {
+  static const char *const kSpeeds[3] = {"GB/s", "MB/s", "kB/s"}, *const kTimes[3] = {"us", "ms", "ns"};
+  constexpr double kSpeedFactors[3] = {1e9, 1e6, 1e3}, kTimeFactors[3] = {1e3, 1e6, 1};
+  const char *comma = strchr(text, ',');
+  double speed = 0, latency = 0;
+  if (!WithUnit(text, comma ? comma : text + strlen(text), 1, &kSpeeds, kSpeedFactors, &speed)) return false;
+  if (comma && !WithUnit(comma + 1, comma + 1 + strlen(comma + 1), 1e3, &kTimes, kTimeFactors, &latency)) return false;
+  device->bytes_per_second = static_cast<uint64_t>(speed);
+  device->latency_ns = static_cast<uint64_t>(latency);
+  return speed >= 1 && speed < 1e13 && latency < 1e10;
+}
+
+// 100 or 12.5%.
+bool Slots(const char *text, Options *o) {
+  size_t length = strlen(text);
+  if (length < 2 || text[length - 1] != '%') return Number32(text, 1, &o->slots);
+  char digits[32];
+  if (length > sizeof(digits)) return false;
+  memcpy(digits, text, length - 1);
+  digits[length - 1] = 0;
+  return Decimal(digits, &o->slots_share) && o->slots_share > 0 && o->slots_share <= 100;
+}
+
 enum : uint32_t {
   kRun = 1, kLogits = 2, kEval = 4, kTokenize = 8, kInspect = 16, kVerify = 32, kPlan = 64, kBench = 128, kVersion = 256,
   kSessions = kRun | kLogits | kEval | kBench,
@@ -115,13 +162,34 @@ const Flag kFlags[] = {
      [](Options *o, const char *v) { return *(o->isa = v) != 0; }},
     {"--policy", "NAME", "which expert makes room: lfu, lru, edgemoe, least-stale, next-use (default: the bundle's)", kSessions,
      [](Options *o, const char *v) { CachePolicy policy; o->policy = v; return ParseCachePolicy(v, strlen(v), &policy); }},
-    {"--predictor", "NAME", "none, static, previous-token, table or look-ahead (default: the bundle's, by layer)",
-     kSessions,
+    {"--predictor", "NAME", "auto (the bundle's, by layer), none, static, previous-token, table or look-ahead", kSessions,
      [](Options *o, const char *v) {
        PredictorKind kind;
-       o->predictor = v;
-       return ParsePredictor(v, strlen(v), &kind);
+       o->predictor = !strcmp(v, "auto") ? nullptr : v;
+       return o->predictor == nullptr || ParsePredictor(v, strlen(v), &kind);
      }},
+    {"--no-prefetch", nullptr, "read no expert before it is needed", kSessions,
+     [](Options *o, const char *) { return o->no_prefetch = true; }},
+    {"--prefetch-mib", "N", "MiB of predicted experts per token at most (default: what a token uses)", kSessions,
+     [](Options *o, const char *v) {
+       float value;
+       if (!Decimal(v, &value) || value > 1e6f) return false;
+       o->prefetch_bytes = static_cast<uint64_t>(static_cast<double>(value) * 1048576);
+       if (o->prefetch_bytes == 0) o->no_prefetch = true;
+       return true;
+     }},
+    {"--storage", "BW[,LAT]", "pretend to have storage of this speed: 500MB/s,100us", kRun | kBench,
+     [](Options *o, const char *v) { return Device(v, &o->device); }},
+    {"--slots", "N|P%", "experts in memory at most: so many of the largest, or a share of all bytes", kSessions,
+     [](Options *o, const char *v) { return Slots(v, o); }},
+    {"--mode", "MODE", "cached, on-demand (no expert stays) or whole-layers (unused ones are read too)", kBench,
+     [](Options *o, const char *v) {
+       o->loading = !strcmp(v, "on-demand") ? Loading::kOnDemand
+                    : !strcmp(v, "whole-layers") ? Loading::kWholeLayers : Loading::kCached;
+       return !strcmp(v, "cached") || !strcmp(v, "on-demand") || !strcmp(v, "whole-layers");
+     }},
+    {"--cpu-time", nullptr, "count the thread's own time and the modelled storage's, for busy machines", kBench,
+     [](Options *o, const char *) { return o->cpu_time = true; }},
     {"--prompt", "TEXT", "text to go on from (default: standard input)", kRun | kTokenize,
      [](Options *o, const char *v) { o->prompt = v; return true; }},
     {"--prompt-file", "FILE", "the same, from a file", kRun | kTokenize,
@@ -149,7 +217,8 @@ const Flag kFlags[] = {
     {"--trace", "FILE", "write the chosen experts of each token and layer as JSON lines", kRun,
      [](Options *o, const char *v) { return *(o->trace = v) != 0; }},
     {"--stats", nullptr, "more numbers at the end", kRun, [](Options *o, const char *) { return o->stats = true; }},
-    {"--tokens", "FILE", "token ids as text, taken as they are", kLogits,
+    {"--tokens", "FILE", "token ids as text, taken as they are (bench: instead of random ones and sampling)",
+     kLogits | kBench,
      [](Options *o, const char *v) { return *(o->tokens = v) != 0; }},
     {"-o", "OUT.npy", "where the float32 logits [tokens, vocab] go", kLogits,
      [](Options *o, const char *v) { return *(o->output = v) != 0; }},

@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runtime/io/reader.h"
+#include "runtime/engine/expert_runner.h"
+#include "runtime/io/device.h"
 #include "runtime/text/sample.h"
 
 namespace emoe::rt {
@@ -22,7 +23,15 @@ struct Options {
   IoMode io = IoMode::kAuto;
   DirectMode direct = DirectMode::kAuto;
   uint32_t io_timeout = 30;  // seconds
-  const char *isa = nullptr, *policy = nullptr, *predictor = nullptr;
+  const char *isa = nullptr, *policy = nullptr;
+  const char *predictor = nullptr;  // null: the bundle's
+  bool no_prefetch = false;
+  uint64_t prefetch_bytes = 0;      // per token; 0: the session's default
+  DeviceModel device;
+  uint32_t slots = 0;               // 0: not given
+  float slots_share = 0;            // percent of the records; 0: not given
+  Loading loading = Loading::kCached;
+  bool cpu_time = false;
 
   const char *prompt = nullptr, *prompt_file = nullptr, *trace = nullptr;
   uint32_t count = 128;

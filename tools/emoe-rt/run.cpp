@@ -8,6 +8,8 @@
 
 #include "runtime/memory/usage.h"
 #include "tools/emoe-rt/output.h"
+#include "tools/emoe-rt/percentiles.h"
+#include "tools/emoe-rt/prefetch.h"
 #include "tools/emoe-rt/start.h"
 #include "tools/emoe-rt/verbs.h"
 #include "tools/emoe-rt/vocabulary.h"
@@ -105,6 +107,8 @@ class Writer {
 struct Times {
   uint64_t start = 0, prompt_end = 0, end = 0;
   uint64_t prompt_tokens = 0, generated = 0;
+  SessionStats at_prompt_end;
+  Percentiles latency;  // of each token after the first
 };
 
 void Summary(const Options &options, const Session &session, const Times &times) {
@@ -116,15 +120,24 @@ void Summary(const Options &options, const Session &session, const Times &times)
   double prompt_speed = PerSecond(times.prompt_tokens, times.prompt_end - times.start);
   double speed = PerSecond(times.generated, times.end - times.prompt_end);
   auto number = [](uint64_t n) { return static_cast<unsigned long long>(n); };
+  // Of the tokens after the first, each of which was one step.
+  const SessionStats &begin = times.at_prompt_end;
+  double tokens = stats.tokens > begin.tokens ? static_cast<double>(stats.tokens - begin.tokens) : 1;
+  double mib = static_cast<double>(stats.bytes_read - begin.bytes_read) / 1048576 / tokens;
+  double stall = static_cast<double>(stats.stall_ns - begin.stall_ns) / 1e6 / tokens;
+  double p50 = times.latency.Milliseconds(0.5), p99 = times.latency.Milliseconds(0.99);
   if (options.json) {
     Print("{\"prompt_tokens\": %llu, \"prompt_tokens_per_second\": %.3f, \"generated_tokens\": %llu, "
           "\"tokens_per_second\": %.3f, \"first_token_seconds\": %.4f, \"hits\": %llu, \"misses\": %llu, "
           "\"bytes_read\": %llu, \"rereads\": %llu, \"stall_seconds\": %.4f, \"peak\": %llu, \"budget\": %llu, "
-          "\"slots\": %llu, \"records\": %llu, \"seed\": %llu}\n",
+          "\"slots\": %llu, \"records\": %llu, \"seed\": %llu, \"mib_per_token\": %.5f, \"stall_ms_per_token\": %.4f, "
+          "\"p50_ms\": %.4f, \"p99_ms\": %.4f, ",
           number(times.prompt_tokens), prompt_speed, number(times.generated), speed, first, number(stats.hits),
           number(stats.misses), number(stats.bytes_read), number(stats.rereads),
           static_cast<double>(stats.stall_ns) / 1e9, number(peak), number(budget), number(session.plan().slots),
-          number(session.plan().records), number(options.sample.seed));
+          number(session.plan().records), number(options.sample.seed), mib, stall, p50, p99);
+    PrintPrefetchJson(session);
+    Print("}\n");
   }
   Log("prompt %llu tok %.1f t/s | gen %llu tok %.1f t/s | TTFT %.2f s | cache %.0f %% | read %.1f MB | peak %.1f/%.1f "
       "MB\n", number(times.prompt_tokens), prompt_speed, number(times.generated), speed, first, hit_rate,
@@ -138,6 +151,8 @@ void Summary(const Options &options, const Session &session, const Times &times)
         number(session.plan().slot_bytes), static_cast<int>(session.isa().size), session.isa().data,
         session.reader_name(), session.direct() ? " direct" : "", session.plan().threads, session.plan().chunk,
         number(options.sample.seed));
+    Log("a token: p50 %.3f ms, p99 %.3f ms, %.3f MiB read, %.3f ms waited for storage\n", p50, p99, mib, stall);
+    PrintPrefetch(session, Log);
   }
 }
 
@@ -179,6 +194,7 @@ int RunVerb(const Options &given) {
   times.start = Nanoseconds();
   status = session.Forward(ids, count, Want::kLast);
   times.prompt_end = times.end = Nanoseconds();
+  times.at_prompt_end = session.stats();
   Writer writer(options.json);
   bool full = false;
   while (status.ok() && times.generated < options.count) {
@@ -195,8 +211,10 @@ int RunVerb(const Options &given) {
       full = true;
       break;
     }
+    uint64_t before = Nanoseconds();
     status = session.Forward(&token, 1, Want::kLast);
     times.end = Nanoseconds();
+    times.latency.Add(times.end - before);
   }
   writer.Finish();
   if (full) Log("emoe-rt: note: the context of %u positions is full; --ctx makes it larger\n", context);

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "runtime/image/image.h"
@@ -41,6 +42,23 @@ bool ReadDescriptor(int fd, char **text, size_t *bytes) {
   }
   free(at);
   return false;
+}
+
+// Over the text that holds them: `ids` has room for bytes / 2 + 1.
+bool ParseIds(const char *text, size_t bytes, int32_t *ids, size_t *count) {
+  *count = 0;
+  for (size_t at = 0; at < bytes;) {
+    if (strchr(" \t\r\n,[]", text[at]) != nullptr && text[at] != 0) {
+      ++at;
+      continue;
+    }
+    int64_t value = 0;
+    size_t start = at;
+    while (at < bytes && text[at] >= '0' && text[at] <= '9' && value <= 0x7fffffff) value = value * 10 + (text[at++] - '0');
+    if (at == start || value > 0x7fffffff) return false;
+    ids[(*count)++] = static_cast<int32_t>(value);
+  }
+  return true;
 }
 
 }  // namespace
@@ -114,7 +132,23 @@ int Work::MakeSession(uint32_t context, bool all_logits, bool tokenizer, Session
   o.isa = options.isa;
   o.policy = options.policy;
   o.predictor = options.predictor;
+  o.prefetch = !options.no_prefetch;
+  o.prefetch_bytes = options.prefetch_bytes;
+  o.device = options.device;
+  o.loading = options.loading;
   o.stop = &interrupted;
+  uint64_t all = 0, largest = 0;
+  for (const MoeLayer &layer : bundle.moe_layers) {
+    for (const Record &record : layer.records) {
+      uint64_t bytes = layer.variants[record.variant].record_bytes;
+      all += bytes;
+      if (bytes > largest) largest = bytes;
+    }
+  }
+  o.memory.expert_bytes = options.slots * largest;
+  if (options.slots_share > 0) {
+    o.memory.expert_bytes = static_cast<uint64_t>(static_cast<double>(all) * static_cast<double>(options.slots_share) / 100);
+  }
   if (options.budget == 0 && !options.budget_max) {
     // All experts in memory, unless that is most of what the machine has left.
     MemoryPlan plan;
@@ -140,6 +174,22 @@ bool ReadWhole(const char *path, char **text, size_t *bytes) {
 }
 
 bool ReadStandardInput(char **text, size_t *bytes) { return ReadDescriptor(STDIN_FILENO, text, bytes); }
+
+int ReadTokens(const char *path, const int32_t **ids, size_t *count) {
+  char *text = nullptr;
+  size_t bytes = 0;
+  if (!ReadWhole(path, &text, &bytes)) {
+    return Fail(4, "%s: cannot read the tokens: %s; check the path", path, strerror(errno));
+  }
+  auto *numbers = static_cast<int32_t *>(malloc((bytes / 2 + 1) * sizeof(int32_t)));
+  if (numbers == nullptr) return Fail(5, "no memory for the token ids");
+  if (!ParseIds(text, bytes, numbers, count) || *count == 0 || *count > kLongestContext) {
+    return Fail(2, "%s: it must hold 1 to %u token ids, plain numbers between spaces", path, kLongestContext);
+  }
+  free(text);
+  *ids = numbers;
+  return 0;
+}
 
 double PerSecond(uint64_t tokens, uint64_t nanoseconds) {
   return nanoseconds == 0 ? 0 : static_cast<double>(tokens) * 1e9 / static_cast<double>(nanoseconds);

@@ -42,6 +42,10 @@ uint32_t DefaultThreads();
 bool ReadWhole(const char *path, char **text, size_t *bytes);
 bool ReadStandardInput(char **text, size_t *bytes);
 
+// A file of token ids, plain numbers between spaces or commas, in memory of their own. Prints its errors and returns an
+// exit code.
+int ReadTokens(const char *path, const int32_t **ids, size_t *count);
+
 // "prompt 37 tok 4.1 t/s | ..." parts that several verbs print.
 double PerSecond(uint64_t tokens, uint64_t nanoseconds);
 

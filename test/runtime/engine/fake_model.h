@@ -204,7 +204,7 @@ struct Model {
   }
   ~Model() { unlink(path.c_str()); }
 
-  void AddStep(uint32_t kernel, Rows rows) { steps.push_back({StepKind::kKernel, kernel, {}, 0, rows}); }
+  void AddStep(uint32_t kernel, Rows rows) { steps.push_back({StepKind::kKernel, kernel, {}, 0, rows, 0, ScoreFunction::kNone}); }
   static void Put(int fd, const void *data, size_t bytes, uint64_t offset) {
     if (pwrite(fd, data, bytes, static_cast<off_t>(offset)) != static_cast<ssize_t>(bytes)) abort();
   }

@@ -44,6 +44,7 @@ TEST(Session, SameBitsWhateverTheBudget) {
   uint64_t last_misses = ~0ull;
   for (uint64_t extra : {0, 1, 2, 3, 7, 11, 15, 19}) {
     SessionOptions options = Options();
+    options.prefetch = false;
     options.memory.budget = floor + extra * (kRecordBytes + 4096);
     SessionStats stats;
     EXPECT_EQ(LogitsOf(model, options, tokens, &stats), expected) << extra;

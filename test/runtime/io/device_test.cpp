@@ -11,7 +11,8 @@ namespace {
 constexpr DeviceModel kModel = {500000000, 100000};  // 500 MB/s, 100 us: 1 MB takes 2.1 ms
 
 uint64_t now = 0;
-const Clock kVirtual = {[](void *) { return now; }, [](void *, uint64_t when) { now = when > now ? when : now; }, nullptr};
+const Clock kVirtual = {[](void *) { return now; }, [](void *, uint64_t when) { now = when > now ? when : now; }, nullptr,
+                        nullptr};
 
 // Each read takes `delay` of virtual time from its submission on; Wait lets time pass.
 class FakeReader final : public Reader {

@@ -120,6 +120,20 @@ TEST(Budget, EveryBudgetIsKeptAndUsed) {
   }
 }
 
+TEST(Budget, NoMoreForRecordsThanAskedFor) {
+  Numbers n;
+  MemoryOptions o;
+  MemoryPlan p;
+  constexpr uint64_t kRecord = 5 * 4096;
+  for (uint64_t bytes : {uint64_t{1}, 2 * kRecord, 5 * kRecord + 4095, 24 * kRecord, 100 * kRecord}) {
+    o.expert_bytes = bytes;
+    ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+    uint64_t whole = bytes / 4096 * 4096;
+    EXPECT_EQ(p.expert_bytes, whole < 2 * kRecord ? 2 * kRecord : whole > 24 * kRecord ? 24 * kRecord : whole);
+    EXPECT_LE(p.total, p.recommended);
+  }
+}
+
 TEST(Budget, RefusesOptionsOutOfRange) {
   Numbers n;
   MemoryPlan p;
