@@ -116,7 +116,9 @@ std::string optionsText(const CompileOptions &options) {
   if (options.lossless || (options.tolerance && options.tolerance->value == 0)) {
     text = "lossless";
   } else if (options.tolerance) {
-    text = absl::StrCat("tolerance=", options.tolerance->measure == Tolerance::Measure::Divergence ? "kl=" : "",
+    text = absl::StrCat("tolerance=", options.tolerance->measure == Tolerance::Measure::Divergence ? "kl="
+                        : options.tolerance->measure == Tolerance::Measure::Bits     ? "bits="
+                                                                                     : "",
                         options.tolerance->value, " bitwidth-policy=", policyName(options.widthPolicy),
                         " dense-bits=", options.denseBits);
   } else {
@@ -177,6 +179,7 @@ private:
   std::unique_ptr<LiveBundle> reference;
   std::optional<Calibration> calibration;
   std::unique_ptr<CalibratedRounder> rounder; // by the calibration's moments
+  AdaptRun adaptRun;
   std::optional<AdaptedWidths> widths;
 };
 
@@ -306,7 +309,7 @@ absl::Status Compilation::adaptPhase(ModuleOp module) {
   if (!host.ok()) {
     return host.status();
   }
-  AdaptRun run;
+  AdaptRun &run = adaptRun;
   run.adapt.tolerance = *options.tolerance;
   run.adapt.policy = options.widthPolicy;
   run.adapt.budget = options.targetBudget;
@@ -428,6 +431,9 @@ absl::Status Compilation::writeOutput() {
     }
     contents->index.predictors = std::move(predictors.index);
     contents->tables = std::move(predictors.section);
+  }
+  if (widths) {
+    contents->index.widths = widthsTable(*widths, adaptRun);
   }
   say(absl::StrCat("writing ", options.output));
   contents->progress = log.progress;

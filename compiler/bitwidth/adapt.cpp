@@ -63,6 +63,8 @@ private:
   absl::Status uniform();
   absl::Status probe();
   absl::Status compareRivals();
+  absl::Status adaptToBytes();
+  absl::Status bracketBytes();
   absl::StatusOr<std::vector<Key>> importanceOrder(size_t lower, size_t upper);
 
   absl::StatusOr<Comparison> evaluate(const Assignment &assignment, uint64_t tokens = 0) {
@@ -70,13 +72,13 @@ private:
     return evaluator.evaluate(assignment, tokens);
   }
   double loss(const Comparison &comparison) const { return options.tolerance.lossOf(comparison); }
+  bool byBits() const { return options.tolerance.measure == Tolerance::Measure::Bits; }
   bool within(const Comparison &comparison) const { return loss(comparison) <= options.tolerance.value; }
-  std::string text(double value) const {
-    return options.tolerance.measure == Tolerance::Measure::Perplexity ? absl::StrFormat("%.2f %%", value)
-                                                                       : absl::StrFormat("%.5f nats", value);
+  uint64_t mostBytes() const {
+    return static_cast<uint64_t>(options.tolerance.value / 8 * static_cast<double>(problem.weights));
   }
-  std::string bits(uint64_t bytes) const {
-    return absl::StrFormat("%.3g bytes", static_cast<double>(bytes));
+  std::string text(double value) const {
+    return options.tolerance.inPercent() ? absl::StrFormat("%.2f %%", value) : absl::StrFormat("%.5f nats", value);
   }
   void progress(double done, const std::string &what) const {
     if (options.progress) {
@@ -99,7 +101,7 @@ private:
   // In the tolerance's measure: probes say how perplexity rises with divergence.
   double predicted(const Assignment &assignment) const {
     double nats = predictedDivergence(assignment);
-    return options.tolerance.measure == Tolerance::Measure::Perplexity ? 100 * std::expm1(nats * risePerNat) : nats;
+    return options.tolerance.inPercent() ? 100 * std::expm1(nats * risePerNat) : nats;
   }
 
   const WidthProblem &problem;
@@ -110,7 +112,7 @@ private:
   double risePerNat = 1;
 };
 
-// Each band of layers alone in a coarse format, the others in the finest: how much divergence an output error there makes.
+// Each band of layers alone in a coarse format, the others in the finest: how much divergence an output error makes.
 absl::Status Adaptation::probe() {
   const size_t bands = std::min(problem.layers(), kMostBands), coarse = problem.formats.size() > 2 ? 1 : 0;
   decision.amplification.assign(problem.layers(), 0);
@@ -199,6 +201,61 @@ absl::Status Adaptation::adapt() {
     }
   }
   decision.predicted = predicted(decision.assignment);
+  return absl::OkStatus();
+}
+
+// The least predicted loss for the bytes that are allowed.
+absl::Status Adaptation::adaptToBytes() {
+  if (absl::Status status = probe(); !status.ok()) {
+    return status;
+  }
+  auto experts = widthOptions(problem, decision.amplification, 0, uniformAssignment(problem, 0));
+  const std::vector<Key> keys = allExperts(problem);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    for (size_t format = 0; format < problem.formats.size(); ++format) {
+      experts[i][format].cost = static_cast<double>(problem.bytes[keys[i].first][format]);
+    }
+  }
+  Assignment assignment = fromChoice(problem, chooseWidthsAtCost(experts, static_cast<double>(mostBytes())));
+  absl::StatusOr<Comparison> comparison = evaluate(assignment);
+  if (!comparison.ok()) {
+    return comparison.status();
+  }
+  take(assignment, *comparison);
+  decision.predicted = predicted(assignment);
+  return absl::OkStatus();
+}
+
+// The dearest width of at most the bytes that are allowed; by the bracketing policies as many experts at the next one
+// as fit, the most important first.
+absl::Status Adaptation::bracketBytes() {
+  size_t lower = 0;
+  while (lower + 1 < problem.formats.size() &&
+         assignedBytes(problem, uniformAssignment(problem, lower + 1)) <= mostBytes()) {
+    ++lower;
+  }
+  Assignment assignment = uniformAssignment(problem, lower);
+  if (options.policy != WidthPolicy::Uniform && lower + 1 < problem.formats.size()) {
+    absl::StatusOr<std::vector<Key>> order = importanceOrder(0, lower + 1);
+    if (!order.ok()) {
+      return order.status();
+    }
+    uint64_t bytes = assignedBytes(problem, assignment);
+    for (auto key = order->rbegin(); key != order->rend(); ++key) {
+      const std::vector<uint64_t> &layer = problem.bytes[key->first];
+      if (bytes + layer[lower + 1] - layer[lower] > mostBytes()) {
+        break;
+      }
+      assignment[key->first][key->second] = static_cast<uint8_t>(lower + 1);
+      bytes += layer[lower + 1] - layer[lower];
+    }
+  }
+  absl::StatusOr<Comparison> comparison = evaluate(assignment);
+  if (!comparison.ok()) {
+    return comparison.status();
+  }
+  take(assignment, *comparison);
+  decision.predicted = loss(*comparison);
   return absl::OkStatus();
 }
 
@@ -366,25 +423,32 @@ absl::StatusOr<WidthDecision> Adaptation::run() {
     return finest.status();
   }
   finestLoss = *finest;
-  if (!within(finestLoss)) {
+  if (!byBits() && !within(finestLoss)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "a tolerance of ", text(options.tolerance.value), " cannot be kept: ", problem.formats.back(),
-        " for all experts already loses ", text(loss(finestLoss)), "; raise it, keep more bits in the dense weights, or give 0 for the file's own types"));
+        " for all experts already loses ", text(loss(finestLoss)),
+        "; raise it, keep more bits in the dense weights, or give 0 for the file's own types"));
+  }
+  if (byBits() && assignedBytes(problem, uniformAssignment(problem, 0)) > mostBytes()) {
+    return absl::InvalidArgumentError(absl::StrCat("no format has as few as ", options.tolerance.value,
+                                                   " bits a weight: ", problem.formats[0], " takes ",
+                                                   8.0 * assignedBytes(problem, uniformAssignment(problem, 0)) /
+                                                       static_cast<double>(problem.weights)));
   }
   absl::Status status;
   switch (options.policy) {
   case WidthPolicy::Adapt:
-    status = adapt();
+    status = byBits() ? adaptToBytes() : adapt();
     break;
   case WidthPolicy::Uniform:
-    status = uniform();
+    status = byBits() ? bracketBytes() : uniform();
     break;
   case WidthPolicy::Edgemoe:
   case WidthPolicy::Random:
-    status = bracket();
+    status = byBits() ? bracketBytes() : bracket();
     break;
   }
-  if (status.ok() && options.compare) {
+  if (status.ok() && options.compare && !byBits()) {
     status = compareRivals();
   }
   if (!status.ok()) {
@@ -439,8 +503,8 @@ Assignment shuffled(const WidthProblem &problem, Assignment assignment, uint32_t
 
 std::vector<double> missChances(const std::vector<double> &probability, const std::vector<double> &bytes,
                                 double budget) {
-  // Che: an expert is in the cache if it was chosen during the last `time` tokens, and `time` is such that those fill the
-  // budget.
+  // Che: an expert is in the cache if it was chosen during the last `time` tokens, and `time` is such that those fill
+  // the budget.
   auto kept = [&](double time) {
     double sum = 0;
     for (size_t i = 0; i < bytes.size(); ++i) {
@@ -482,7 +546,8 @@ std::vector<std::vector<WidthOption>> widthOptions(const WidthProblem &problem,
   } else {
     for (auto [layer, expert] : keys) {
       const std::vector<double> &probability = problem.probability[layer];
-      double mean = std::accumulate(probability.begin(), probability.end(), 0.0) / static_cast<double>(probability.size());
+      const double mean =
+          std::accumulate(probability.begin(), probability.end(), 0.0) / static_cast<double>(probability.size());
       factor.push_back(1 - kTrafficShare + (mean > 0 ? kTrafficShare * probability[expert] / mean : 0));
     }
   }
@@ -508,12 +573,15 @@ absl::StatusOr<Tolerance> parseTolerance(const std::string &text) {
   absl::string_view number = text;
   if (absl::ConsumePrefix(&number, "kl=")) {
     tolerance.measure = Tolerance::Measure::Divergence;
+  } else if (absl::ConsumePrefix(&number, "bits=")) {
+    tolerance.measure = Tolerance::Measure::Bits;
   } else {
     absl::ConsumeSuffix(&number, "%");
   }
   if (!absl::SimpleAtod(number, &tolerance.value) || !(tolerance.value >= 0) || std::isinf(tolerance.value)) {
     return absl::InvalidArgumentError(
-        "must be a rise of perplexity in percent (2, 0.5%) or nats a token (kl=0.01), from 0 on");
+        "must be a rise of perplexity in percent (2, 0.5%), nats a token (kl=0.01) or stored bits (bits=2.6), from 0 "
+        "on");
   }
   return tolerance;
 }

@@ -20,17 +20,18 @@ enum class WidthPolicy {
   Random,  // as edgemoe, in random order
 };
 
-// How much may be lost on held-out text.
+// How much may be lost on held-out text; or how much may be stored, for comparisons at equal bytes.
 struct Tolerance {
-  enum class Measure { Perplexity, Divergence };
+  enum class Measure { Perplexity, Divergence, Bits };
   Measure measure = Measure::Perplexity;
-  double value = 0; // relative rise in percent, or nats a token
+  double value = 0; // relative rise in percent; nats a token; mean stored bits of an expert weight
 
+  bool inPercent() const { return measure != Measure::Divergence; }
   double lossOf(const Comparison &comparison) const {
-    return measure == Measure::Perplexity ? comparison.rise : comparison.divergence;
+    return inPercent() ? comparison.rise : comparison.divergence;
   }
   double errorOf(const Comparison &comparison) const {
-    return measure == Measure::Perplexity ? comparison.riseError : comparison.divergenceError;
+    return inPercent() ? comparison.riseError : comparison.divergenceError;
   }
 };
 
@@ -41,6 +42,7 @@ struct WidthProblem {
   std::vector<std::vector<uint64_t>> bytes;           // [layer][format]: of an expert, padding left out
   std::vector<std::vector<std::vector<double>>> error; // [layer][expert][format]: ExpertSensitivity::error
   std::vector<std::vector<double>> probability;       // [layer][expert]: that a token chooses the expert
+  uint64_t weights = 0;                               // of all experts
 
   size_t layers() const { return bytes.size(); }
   size_t finest() const { return formats.size() - 1; }
@@ -81,13 +83,13 @@ struct WidthDecision {
 
 constexpr int kRandomRivals = 2;
 
-// "2", "2%": percent of perplexity; "kl=0.01": nats. InvalidArgument otherwise.
+// "2", "2%": percent of perplexity; "kl=0.01": nats; "bits=2.6": stored bits. InvalidArgument otherwise.
 absl::StatusOr<Tolerance> parseTolerance(const std::string &text);
 // adapt, edgemoe, uniform, random.
 absl::StatusOr<WidthPolicy> parsePolicy(const std::string &text);
 const char *policyName(WidthPolicy policy);
 
-// InvalidArgument: the tolerance cannot be kept by any format, with what the finest loses.
+// InvalidArgument: the tolerance cannot be kept by any format, with what the finest loses; or no format has so few bits.
 absl::StatusOr<WidthDecision> adaptWidths(const WidthProblem &problem, CandidateEvaluator &evaluator,
                                           const AdaptOptions &options);
 

@@ -113,8 +113,8 @@ absl::StatusOr<LayoutAttr> formatLayout(MLIRContext &context, StringRef name) {
                      (ternary || (!width.getAsInteger(10, bits) && (bits == 2 || bits == 3 || bits == 4 || bits == 8)));
   if (!sound) {
     return absl::InvalidArgumentError(absl::StrCat("there is no format ", name.str(),
-                                                   "; formats are ternary, 2, 3, 4 or 8, a dash, and a group of 32, 64, "
-                                                   "128 or 256 columns, like 3-128"));
+                                                   "; formats are ternary, 2, 3, 4 or 8, a dash, and a group of 32, "
+                                                   "64, 128 or 256 columns, like 3-128"));
   }
   return LayoutAttr::get(&context, ternary ? 2 : bits, FloatType::F16, group, ZeroPoint::Symmetric,
                          ternary     ? Codebook::Ternary
@@ -169,7 +169,8 @@ absl::StatusOr<WidthProblem> measureSensitivity(ModuleOp module, const WeightSto
     return layers.status();
   }
   if (layers->size() != calibration.moments.size() || layers->size() != calibration.fit.layers.size()) {
-    return absl::InternalError(absl::StrCat("moments of ", calibration.moments.size(), " of ", layers->size(), " layers"));
+    return absl::InternalError(
+        absl::StrCat("moments of ", calibration.moments.size(), " of ", layers->size(), " layers"));
   }
   WidthProblem problem;
   absl::StatusOr<std::vector<std::vector<uint64_t>>> bytes = expertBytes(module, layouts);
@@ -244,7 +245,8 @@ LogicalResult applyWidths(ModuleOp module, const std::vector<LayoutAttr> &layout
     return module.emitError() << std::string(layers.status().message());
   }
   if (assignment.size() != layers->size()) {
-    return module.emitError() << "widths of " << assignment.size() << " mixture layers for a model of " << layers->size();
+    return module.emitError() << "widths of " << assignment.size() << " mixture layers for a model of "
+                              << layers->size();
   }
   for (size_t layer = 0; layer < layers->size(); ++layer) {
     LayerWeights &own = (*layers)[layer];

@@ -34,7 +34,7 @@ absl::StatusOr<WidthProblem> measureSensitivity(mlir::ModuleOp module, const Wei
 mlir::LogicalResult applyWidths(mlir::ModuleOp module, const std::vector<LayoutAttr> &layouts,
                                 const Assignment &assignment);
 
-// A sensitivity file is JSON: {"formats": [name, ...], "layers": [[{"probability": p, "losses": [nats, ...]}, ...], ...]};
+// A sensitivity file is JSON: {"formats": [name, ...], "layers": [[{"probability": p, "losses": [nats, ...]}, ...], ...]},
 // losses and formats in the same order, fewest bytes first. Reading checks all of it.
 struct SensitivityFile {
   std::vector<std::string> formats;

@@ -17,7 +17,8 @@ struct RoundingGrid {
 
   // All 2^bits integers; eight bits leave out -128, as the kernels do.
   static RoundingGrid integer(unsigned bits, int64_t group) {
-    return bits == 8 ? RoundingGrid{-127, 255, group} : RoundingGrid{-static_cast<float>(1 << (bits - 1)), 1 << bits, group, true};
+    return bits == 8 ? RoundingGrid{-127, 255, group}
+                     : RoundingGrid{-static_cast<float>(1 << (bits - 1)), 1 << bits, group, true};
   }
   // 2^bits levels placed evenly about zero, which is none of them.
   static RoundingGrid centred(unsigned bits, int64_t group) {

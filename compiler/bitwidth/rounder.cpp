@@ -11,7 +11,8 @@ namespace emoe {
 
 RoundingGrid roundingGrid(LayoutAttr layout) {
   const Grid grid = gridOf(layout);
-  return {grid.first, grid.levels, layout.getGroup(), layout.getCodebook() == Codebook::Integer && layout.getBits() < 8};
+  const bool lopsided = layout.getCodebook() == Codebook::Integer && layout.getBits() < 8;
+  return {grid.first, grid.levels, layout.getGroup(), lopsided};
 }
 
 std::shared_ptr<const RoundedMatrix> CalibratedRounder::find(const Key &key) {
@@ -60,7 +61,8 @@ absl::Status CalibratedRounder::round(const ExpertMatrix &matrix, LayoutAttr lay
         importance.clear();
       }
     }
-    return roundToNearest(layout, values, rows, columns, importance.empty() ? nullptr : importance.data(), codes, scales);
+    return roundToNearest(layout, values, rows, columns, importance.empty() ? nullptr : importance.data(), codes,
+                          scales);
   }
   std::shared_ptr<const RoundedMatrix> rounded = find(keyOf(matrix, layout));
   if (!rounded) {
@@ -72,7 +74,8 @@ absl::Status CalibratedRounder::round(const ExpertMatrix &matrix, LayoutAttr lay
     }
     std::shared_ptr<const Curvature> curvature = curvatureFor(matrix);
     if (curvature->columns() != columns) {
-      return absl::InternalError(absl::StrCat("moments of ", curvature->columns(), " columns for a matrix of ", columns));
+      return absl::InternalError(
+          absl::StrCat("moments of ", curvature->columns(), " columns for a matrix of ", columns));
     }
     rounded = std::make_shared<const RoundedMatrix>(
         roundMatrix(values, rows, *curvature, roundingGrid(layout), Rounding::Compensated));

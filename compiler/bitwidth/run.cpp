@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 using namespace mlir;
 
@@ -11,8 +12,8 @@ namespace emoe {
 namespace {
 
 std::string lossText(const Tolerance &tolerance, double loss) {
-  return tolerance.measure == Tolerance::Measure::Perplexity ? absl::StrFormat("%.2f %% perplexity", loss)
-                                                             : absl::StrFormat("%.5f nats a token", loss);
+  return tolerance.inPercent() ? absl::StrFormat("%.2f %% perplexity", loss)
+                               : absl::StrFormat("%.5f nats a token", loss);
 }
 
 absl::Status saveSensitivities(const AdaptedWidths &widths, const std::string &path) {
@@ -43,8 +44,8 @@ absl::StatusOr<AdaptedWidths> runAdaptation(ModuleOp module, const WeightStore &
       }
     };
   };
-  absl::StatusOr<WidthProblem> problem = measureSensitivity(module, store, calibration, result.formats, rounder, threads,
-                                                            part(0, 1, "measuring sensitivities"));
+  absl::StatusOr<WidthProblem> problem = measureSensitivity(module, store, calibration, result.formats, rounder,
+                                                            threads, part(0, 1, "measuring sensitivities"));
   if (!problem.ok()) {
     return problem.status();
   }
@@ -53,7 +54,7 @@ absl::StatusOr<AdaptedWidths> runAdaptation(ModuleOp module, const WeightStore &
   if (!weights.ok()) {
     return weights.status();
   }
-  result.weights = *weights;
+  result.weights = result.problem.weights = *weights;
   absl::StatusOr<std::unique_ptr<LiveBundle>> candidates =
       makeCandidates(module, store, live, dense, result.formats, run.memory / 4, {}, &rounder);
   if (!candidates.ok()) {
@@ -74,12 +75,42 @@ absl::StatusOr<AdaptedWidths> runAdaptation(ModuleOp module, const WeightStore &
   return result;
 }
 
+std::unique_ptr<fb::WidthsT> widthsTable(const AdaptedWidths &widths, const AdaptRun &run) {
+  const WidthDecision &decision = widths.decision;
+  const Tolerance &tolerance = run.adapt.tolerance;
+  auto table = std::make_unique<fb::WidthsT>();
+  table->policy = policyName(decision.policy);
+  table->rounding = run.rounding == Rounding::Compensated ? "compensated" : "nearest";
+  table->measure = tolerance.inPercent() ? "perplexity" : "kl";
+  table->tolerance = tolerance.measure == Tolerance::Measure::Bits ? 0 : tolerance.value;
+  table->predicted = decision.predicted;
+  table->verified = tolerance.lossOf(decision.verified);
+  table->verified_error = tolerance.errorOf(decision.verified);
+  table->divergence = decision.verified.divergence;
+  table->bytes = decision.bytes;
+  table->weights = widths.weights;
+  table->uniform_format = decision.uniformAtLoss.format;
+  table->uniform_bytes = decision.uniformAtLoss.bytes;
+  table->uniform_loss = decision.uniformAtLoss.loss;
+  table->rival_format = decision.uniformAtBytes.format;
+  table->rival_bytes = decision.uniformAtBytes.bytes;
+  table->rival_loss = decision.uniformAtBytes.loss;
+  table->random_loss = decision.random.loss;
+  table->random_divergence = decision.random.divergence;
+  if (decision.policy == WidthPolicy::Adapt) {
+    table->amplification.assign(decision.amplification.begin(), decision.amplification.end());
+  }
+  table->notes = absl::StrJoin(decision.notes, "; ");
+  return table;
+}
+
 std::vector<std::string> describe(const AdaptedWidths &widths, const AdaptOptions &options) {
   const WidthDecision &decision = widths.decision;
   const Tolerance &tolerance = options.tolerance;
   std::vector<std::string> lines;
   auto bits = [&](uint64_t bytes) {
-    return absl::StrFormat("%.3f bits a weight", 8.0 * static_cast<double>(bytes) / static_cast<double>(widths.weights));
+    return absl::StrFormat("%.3f bits a weight",
+                           8.0 * static_cast<double>(bytes) / static_cast<double>(widths.weights));
   };
   std::vector<size_t> counts(widths.problem.formats.size());
   size_t experts = 0;
@@ -96,7 +127,10 @@ std::vector<std::string> describe(const AdaptedWidths &widths, const AdaptOption
     }
   }
   lines.push_back(absl::StrCat("widths (", policyName(decision.policy), "): ", histogram, "; ", bits(decision.bytes)));
-  lines.push_back(absl::StrCat("loss: tolerated ", lossText(tolerance, tolerance.value), ", predicted ",
+  const std::string tolerated = tolerance.measure == Tolerance::Measure::Bits
+                                    ? absl::StrCat(tolerance.value, " bits a weight")
+                                    : lossText(tolerance, tolerance.value);
+  lines.push_back(absl::StrCat("loss: tolerated ", tolerated, ", predicted ",
                                lossText(tolerance, decision.predicted), ", verified ",
                                lossText(tolerance, tolerance.lossOf(decision.verified)), " +- ",
                                lossText(tolerance, tolerance.errorOf(decision.verified)),

@@ -30,6 +30,9 @@ absl::StatusOr<AdaptedWidths> runAdaptation(mlir::ModuleOp module, const WeightS
                                             const Calibration &calibration, CalibratedRounder &rounder,
                                             const AdaptRun &run);
 
+// What the bundle says about it.
+std::unique_ptr<fb::WidthsT> widthsTable(const AdaptedWidths &widths, const AdaptRun &run);
+
 // What was decided, line by line, for the log.
 std::vector<std::string> describe(const AdaptedWidths &widths, const AdaptOptions &options);
 

@@ -136,7 +136,8 @@ LogicalResult adaptBySensitivity(ModuleOp module, const std::string &path, doubl
     return fail(bytes.status());
   }
   if (bytes->size() != file->losses.size()) {
-    return module.emitError() << path << " has " << file->losses.size() << " mixture layers, the model " << bytes->size();
+    return module.emitError() << path << " has " << file->losses.size() << " mixture layers, the model "
+                              << bytes->size();
   }
   WidthProblem problem{file->formats, std::move(*bytes), file->losses, file->probability};
   std::vector<double> alike(problem.layers(), 1);

@@ -184,6 +184,13 @@ struct Bundle {
     Text producer, source, source_hash, options;
   } provenance;
   Span<PredictorEntry> predictors;  // one per mixture layer, or none
+  struct {
+    Text policy, rounding, measure, uniform_format, rival_format, notes;
+    double tolerance = 0, predicted = 0, verified = 0, verified_error = 0, divergence = 0;
+    double uniform_loss = 0, rival_loss = 0, random_loss = 0, random_divergence = 0;
+    uint64_t bytes = 0, weights = 0, uniform_bytes = 0, rival_bytes = 0;
+    Span<float> amplification;
+  } widths;  // how the experts' widths were chosen; policy is empty where nobody chose
 
   // Owns the index bytes and the tables above; released by CloseBundle. Counted in `bytes_held`.
   void *memory = nullptr;

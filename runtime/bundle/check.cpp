@@ -30,6 +30,7 @@ class Checker {
     RT_RETURN_IF_ERROR(CheckImages());
     RT_RETURN_IF_ERROR(CheckMoeLayers());
     RT_RETURN_IF_ERROR(CheckCache());
+    RT_RETURN_IF_ERROR(CheckWidths());
     RT_RETURN_IF_ERROR(CheckSteps());
     RT_RETURN_IF_ERROR(CheckLogits());
     return CheckPredictors(b_);
@@ -38,6 +39,7 @@ class Checker {
  private:
   Status CheckModel();
   Status CheckPlan();
+  Status CheckWidths();
   Status CheckCache();
   Status CheckNextUse(uint64_t keys);
   Status CheckTensors();
@@ -88,6 +90,27 @@ Status Checker::CheckPlan() {
   if (!IsPlainText(provenance.producer) || !IsPlainText(provenance.source) || !IsPlainText(provenance.source_hash) ||
       !IsPlainText(provenance.options)) {
     return Bad("provenance: a text is not plain UTF-8");
+  }
+  return OkStatus();
+}
+
+Status Checker::CheckWidths() {
+  const auto &w = b_.widths;
+  const Text texts[] = {w.policy, w.rounding, w.measure, w.uniform_format, w.rival_format, w.notes};
+  for (const Text &text : texts) {
+    if (!IsPlainText(text)) return Bad("widths: a text is not plain UTF-8");
+  }
+  const double numbers[] = {w.tolerance,    w.predicted,  w.verified,    w.verified_error,   w.divergence,
+                            w.uniform_loss, w.rival_loss, w.random_loss, w.random_divergence};
+  for (double number : numbers) {
+    if (!(number - number == 0)) return Bad("widths: a number is not finite");
+  }
+  if (w.amplification.size != 0 && w.amplification.size != b_.moe_layers.size) {
+    return Bad("widths: amplification is not there for each mixture layer (numbers, layers)", w.amplification.size,
+               b_.moe_layers.size);
+  }
+  for (float number : w.amplification) {
+    if (!(number - number == 0)) return Bad("widths: a number is not finite");
   }
   return OkStatus();
 }

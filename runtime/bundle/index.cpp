@@ -27,7 +27,7 @@ static_assert(sizeof(Record) == 16 && offsetof(Record, first_crc) == 8 && offset
 namespace id {
 enum Bundle : uint16_t {
   kModel, kTensors, kBuffers, kKvLayers, kKernels, kSteps, kLogits, kMoeLayers, kChunkCrcs, kImages, kPlan, kProvenance,
-  kPredictors
+  kPredictors, kWidths
 };
 enum Model : uint16_t { kArchitecture, kVocab, kHidden, kLayers, kContext, kFirstToken, kStopTokens, kParameters };
 enum Tensor : uint16_t { kTensorName, kTensorOffset, kTensorBytes, kTensorRows, kTensorColumns, kTensorLayout };
@@ -45,6 +45,11 @@ enum PredictorQuality : uint16_t {
   kJudged, kTokens, kRecall, kRecallLow, kRecallHigh, kRecall2k, kPrecision2k
 };
 enum Provenance : uint16_t { kProducer, kSource, kSourceHash, kOptions };
+enum Widths : uint16_t {
+  kWidthPolicy, kRounding, kMeasure, kTolerance, kPredicted, kVerified, kVerifiedError, kDivergence, kExpertBytes,
+  kExpertWeights, kUniformFormat, kUniformBytes, kUniformLoss, kRivalFormat, kRivalBytes, kRivalLoss, kRandomLoss,
+  kRandomDivergence, kAmplification, kNotes
+};
 }  // namespace id
 
 // Hands out the tail of the allocation, or counts what it would have to be if there is none yet.
@@ -107,6 +112,7 @@ class Walk {
     out_->provenance.source = in_.String(provenance, id::kSource, EMOE_LIMIT_TEXT_BYTES);
     out_->provenance.source_hash = in_.String(provenance, id::kSourceHash, EMOE_LIMIT_TEXT_BYTES);
     out_->provenance.options = in_.String(provenance, id::kOptions, EMOE_LIMIT_TEXT_BYTES);
+    ReadWidths(in_.Table(root, id::kWidths));
     return in_.status();
   }
   uint64_t table_bytes() const { return tail_.used(); }
@@ -134,6 +140,30 @@ class Walk {
     model.first_token = in_.Scalar<int32_t>(t, id::kFirstToken, -1);
     model.stop_tokens = in_.Vector<int32_t>(t, id::kStopTokens, EMOE_LIMIT_STOP_TOKENS);
     model.parameters = in_.Scalar<uint64_t>(t, id::kParameters, 0);
+  }
+
+  void ReadWidths(const FlatTable &t) {
+    auto &w = out_->widths;
+    w.policy = in_.String(t, id::kWidthPolicy, EMOE_LIMIT_NAME_BYTES);
+    w.rounding = in_.String(t, id::kRounding, EMOE_LIMIT_NAME_BYTES);
+    w.measure = in_.String(t, id::kMeasure, EMOE_LIMIT_NAME_BYTES);
+    w.uniform_format = in_.String(t, id::kUniformFormat, EMOE_LIMIT_NAME_BYTES);
+    w.rival_format = in_.String(t, id::kRivalFormat, EMOE_LIMIT_NAME_BYTES);
+    w.notes = in_.String(t, id::kNotes, EMOE_LIMIT_TEXT_BYTES);
+    w.tolerance = in_.Scalar<double>(t, id::kTolerance, 0);
+    w.predicted = in_.Scalar<double>(t, id::kPredicted, 0);
+    w.verified = in_.Scalar<double>(t, id::kVerified, 0);
+    w.verified_error = in_.Scalar<double>(t, id::kVerifiedError, 0);
+    w.divergence = in_.Scalar<double>(t, id::kDivergence, 0);
+    w.uniform_loss = in_.Scalar<double>(t, id::kUniformLoss, 0);
+    w.rival_loss = in_.Scalar<double>(t, id::kRivalLoss, 0);
+    w.random_loss = in_.Scalar<double>(t, id::kRandomLoss, 0);
+    w.random_divergence = in_.Scalar<double>(t, id::kRandomDivergence, 0);
+    w.bytes = in_.Scalar<uint64_t>(t, id::kExpertBytes, 0);
+    w.weights = in_.Scalar<uint64_t>(t, id::kExpertWeights, 0);
+    w.uniform_bytes = in_.Scalar<uint64_t>(t, id::kUniformBytes, 0);
+    w.rival_bytes = in_.Scalar<uint64_t>(t, id::kRivalBytes, 0);
+    w.amplification = in_.Vector<float>(t, id::kAmplification, EMOE_LIMIT_LAYERS);
   }
 
   Tensor ReadTensor(const FlatTable &t) {

@@ -133,9 +133,10 @@ int compileCommand(const std::vector<std::string> &arguments) {
         setSwitch(options.allPredictors)},
        {"--calibration-memory", "MIB", "what calibration may take beside the resident weights (default 1024)",
         setNumber(options.calibrationMemory, 1, 1 << 20)},
-       {"--tolerance", "P%|kl=X",
+       {"--tolerance", "P%|kl=X|bits=N",
         "the experts' widths follow from the loss that is tolerated on held-out calibration text: rise of\n"
-        "                            perplexity in percent, or nats a token (0: the file's own types)",
+        "                            perplexity in percent, or nats a token (0: the file's own types); or the mean\n"
+        "                            bits to store",
         [&](const std::string &value) {
           absl::StatusOr<Tolerance> parsed = parseTolerance(value);
           if (parsed.ok()) {
@@ -159,12 +160,14 @@ int compileCommand(const std::vector<std::string> &arguments) {
           options.rounding = value == "nearest" ? Rounding::Nearest : Rounding::Compensated;
           return absl::OkStatus();
         }},
-       {"--formats", "LIST", "that experts may have, by commas, fewest bytes first (default ternary-128,2-128,3-128,4-64,8-32)",
+       {"--formats", "LIST", "that experts may have, by commas, fewest bytes first\n"
+        "                            (default ternary-128,2-128,3-128,4-64,8-32)",
         [&](const std::string &value) {
           options.formats = absl::StrSplit(value, ',');
           return absl::OkStatus();
         }},
-       {"--target-budget", "MIB", "expert records that the target keeps in memory: widths go by what is missed (default: not known)",
+       {"--target-budget", "MIB", "expert records that the target keeps in memory: widths go by what is missed\n"
+        "                            (default: not known)",
         setNumber(options.targetBudget, 1, 1 << 20)},
        {"--width-seed", "N", "of --bitwidth-policy random and of the comparison with random widths (default 1)",
         setNumber(widthSeed, 0)},

@@ -2,6 +2,7 @@
 #include "compiler/bitwidth/adapt.h"
 
 #include <cmath>
+#include <map>
 #include <random>
 
 #include "gtest/gtest.h"
@@ -156,6 +157,31 @@ TEST(AdaptTest, EdgemoeFillsByImportance) {
   EXPECT_LT(random->bytes, uniform->bytes);
   // One more expert at the lower width would be too many: the bracket is tight.
   EXPECT_GE(edgemoe->verified.rise, 0.8);
+}
+
+TEST(AdaptTest, EqualBytesForEveryPolicy) {
+  WidthProblem problem = makeProblem();
+  problem.weights = 800 * kLayers * kExperts; // ternary-like formats take 1.7 bits of them
+  FakeEvaluator evaluator(problem);
+  AdaptOptions options;
+  options.tolerance = {Tolerance::Measure::Bits, 2.6};
+  const double most = 2.6 / 8 * static_cast<double>(problem.weights);
+  std::map<WidthPolicy, double> loss;
+  for (WidthPolicy policy : {WidthPolicy::Adapt, WidthPolicy::Edgemoe, WidthPolicy::Random, WidthPolicy::Uniform}) {
+    options.policy = policy;
+    auto decision = adaptWidths(problem, evaluator, options);
+    ASSERT_TRUE(decision.ok()) << decision.status();
+    EXPECT_LE(static_cast<double>(decision->bytes), most);
+    if (policy != WidthPolicy::Uniform) {
+      EXPECT_GE(static_cast<double>(decision->bytes), 0.99 * most);
+    }
+    loss[policy] = decision->verified.rise;
+  }
+  EXPECT_LT(loss[WidthPolicy::Adapt], loss[WidthPolicy::Edgemoe]);
+  EXPECT_LT(loss[WidthPolicy::Edgemoe], loss[WidthPolicy::Random]);
+  EXPECT_LT(loss[WidthPolicy::Random], loss[WidthPolicy::Uniform]);
+  options.tolerance.value = 1.5;
+  EXPECT_EQ(adaptWidths(problem, evaluator, options).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(AdaptTest, RandomOrdersFollowTheSeed) {

@@ -72,6 +72,11 @@ fb::CacheChoice choice(uint32_t slots, int policy = 0, uint8_t per_layer = 0, ui
 }
 fb::NextUseT &nextUse(B &b) { return *b.plan->next_use; }
 
+fb::WidthsT &widths(B &b) {
+  b.widths = std::make_unique<fb::WidthsT>();
+  return *b.widths;
+}
+
 const Case kCases[] = {
     // Model
     {"model: architecture is not plain UTF-8", 0, 0, [](B &b) { b.model->architecture = "a\nb"; }},
@@ -88,6 +93,20 @@ const Case kCases[] = {
     {kFirst, UINT32_MAX - 1, 100, [](B &b) { b.model->first_token = -2; }},
     {kStop, 100, 100, [](B &b) { b.model->stop_tokens[1] = 100; }},
     {kStop, UINT32_MAX, 100, [](B &b) { b.model->stop_tokens[0] = -1; }},
+    // Widths
+    {"widths: a text is not plain UTF-8", 0, 0, [](B &b) { widths(b).policy = "\x1b"; }},
+    {"widths: a text is not plain UTF-8", 0, 0, [](B &b) { widths(b).rounding = "\xff"; }},
+    {"widths: a text is not plain UTF-8", 0, 0, [](B &b) { widths(b).measure = "a\n"; }},
+    {"widths: a text is not plain UTF-8", 0, 0, [](B &b) { widths(b).uniform_format = "\xff"; }},
+    {"widths: a text is not plain UTF-8", 0, 0, [](B &b) { widths(b).rival_format = "\xff"; }},
+    {"widths: a text is not plain UTF-8", 0, 0, [](B &b) { widths(b).notes = "\xff"; }},
+    {"widths: a number is not finite", 0, 0, [](B &b) { widths(b).tolerance = INFINITY; }},
+    {"widths: a number is not finite", 0, 0, [](B &b) { widths(b).verified = NAN; }},
+    {"widths: a number is not finite", 0, 0, [](B &b) { widths(b).random_divergence = -INFINITY; }},
+    {"widths: a number is not finite", 0, 0,
+     [](B &b) { widths(b).amplification.assign(b.moe_layers.size(), NAN); }},
+    {"widths: amplification is not there for each mixture layer (numbers, layers)", 99, 2,
+     [](B &b) { widths(b).amplification.assign(99, 1); }},
     // Plan, provenance
     {"plan: context is not between 1 and the model's (context, model's)", 0, 512, [](B &b) { b.plan->context = 0; }},
     {"plan: context is not between 1 and the model's (context, model's)", 513, 512, [](B &b) { b.plan->context = 513; }},
