@@ -45,14 +45,19 @@ public:
 
 private:
   const int32_t *at(uint64_t token, size_t l) const { return &trace.experts[token * width + columns[l]]; }
-  // The experts of the layer `distance` runs ago, or null if they belong to another document. With a single mixture
-  // layer only the last token is known.
+  // Whether all of a layer's experts were recorded: ids that were not are -1.
+  bool recorded(uint64_t token, size_t l) const {
+    return std::all_of(at(token, l), at(token, l) + trace.layers[l].topK, [](int32_t id) { return id >= 0; });
+  }
+  // The experts of the layer `distance` runs ago, or null if they belong to another document or were not recorded.
+  // With a single mixture layer only the last token is known.
   const int32_t *before(uint64_t token, size_t distance) const {
     size_t back = layer < distance ? (distance - layer + count - 1) / count : 0;
     if (back > 1 || (back == 1 && starts[token]) || (distance == 2 && count == 1)) {
       return nullptr;
     }
-    return at(token - back, distance == 1 ? nearLayer : farLayer);
+    size_t source = distance == 1 ? nearLayer : farLayer;
+    return recorded(token - back, source) ? at(token - back, source) : nullptr;
   }
 
   void fitPrior();
@@ -77,13 +82,18 @@ private:
 
 void LayerFit::fitPrior() {
   std::vector<double> used(experts);
+  double tokens = 0;
   for (uint64_t t = 0; t < trace.count(); ++t) {
+    if (!recorded(t, layer)) {
+      continue;
+    }
     for (uint32_t j = 0; j < topK; ++j) {
       used[at(t, layer)[j]] += 1;
     }
+    ++tokens;
   }
   for (double n : used) {
-    prior.push_back(logOdds((n + kPriorWeight * topK / experts) / (trace.count() + kPriorWeight)));
+    prior.push_back(logOdds((n + kPriorWeight * topK / experts) / (tokens + kPriorWeight)));
   }
 }
 
@@ -94,7 +104,7 @@ void LayerFit::fitRepeat() {
     double slope[2] = {0, 0}, curve[2] = {1e-3, 1e-3};
     std::vector<uint8_t> was(experts), is(experts);
     for (uint64_t t = 1; t < trace.count(); ++t) {
-      if (starts[t]) {
+      if (starts[t] || !recorded(t, layer) || !recorded(t - 1, layer)) {
         continue;
       }
       std::fill(was.begin(), was.end(), 1);
@@ -157,6 +167,9 @@ void LayerFit::fitPairs() {
     float rate = kRate * (1 - 0.9f * pass / kPasses);
     for (uint64_t i = 0; i < tokens; ++i) {
       uint64_t t = i * trace.count() / tokens;
+      if (!recorded(t, layer)) {
+        continue;
+      }
       pairScores(t, z);
       for (uint32_t e = 0; e < experts; ++e) {
         error[e] = -sigmoid(z[e]);
@@ -177,8 +190,12 @@ void LayerFit::fitRanks() {
     return;
   }
   std::vector<double> hits(ranked);
-  double found = 0, tokens = trace.count();
+  double found = 0, tokens = 0;
   for (uint64_t t = 0; t < trace.count(); ++t) {
+    if (!recorded(t, layer)) {
+      continue;
+    }
+    ++tokens;
     const int32_t *ahead = &trace.ahead[t * aheadWidth + column];
     for (uint32_t r = 0; r < ranked; ++r) {
       bool hit = std::find(at(t, layer), at(t, layer) + topK, ahead[r]) != at(t, layer) + topK;
@@ -209,7 +226,7 @@ void LayerFit::fitExact() {
   std::vector<float> z;
   std::map<uint32_t, std::vector<double>> drawn; // what the pairs say
   for (uint64_t t = 0; t < trace.count(); ++t) {
-    if (!before(t, 1) || !before(t, 2)) {
+    if (!before(t, 1) || !before(t, 2) || !recorded(t, layer)) {
       continue;
     }
     auto &[seen, used] = exact[keyOf(t)];

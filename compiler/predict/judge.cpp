@@ -60,18 +60,20 @@ std::vector<Quality> judge(const Trace &trace, const std::vector<LayerTables> &t
   predictor.Init(span, memory.data());
 
   std::vector<std::vector<Found>> blocks(count + 1);
-  size_t document = 0;
+  size_t document = 0, inBlock = 0;
   for (uint64_t t = 0; t < trace.count(); ++t) {
     bool starts = document < trace.documents.size() && trace.documents[document].first == t;
     document += starts;
     if (starts) {
       predictor.Reset();
     }
-    if (starts || blocks[count].empty() || blocks[count].back().tokens == kBlock * count) {
+    if (starts || blocks[count].empty() || inBlock == kBlock) {
+      inBlock = 0;
       for (std::vector<Found> &list : blocks) {
         list.emplace_back();
       }
     }
+    ++inBlock;
     for (size_t l = 0; l < count; ++l) {
       const int32_t *ahead = trace.ahead.empty() ? nullptr : &trace.ahead[t * aheadRow + trace.aheadColumn(l)];
       if (ahead && ahead[0] >= 0) {
@@ -79,6 +81,9 @@ std::vector<Quality> judge(const Trace &trace, const std::vector<LayerTables> &t
       }
       rt::Prediction prediction = predictor.Predict(l, 1);
       const int32_t *ids = &trace.experts[t * row + trace.column(l)];
+      if (std::any_of(ids, ids + trace.layers[l].topK, [](int32_t id) { return id < 0; })) {
+        continue; // not recorded
+      }
       Found found{1, trace.layers[l].topK, 0, 0, prediction.ranked_count};
       for (uint32_t r = 0; r < prediction.ranked_count; ++r) {
         bool hit = std::find(ids, ids + trace.layers[l].topK, prediction.ranked[r]) != ids + trace.layers[l].topK;

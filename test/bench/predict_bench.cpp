@@ -87,6 +87,7 @@ Trace record(const std::string &bundlePath, const std::vector<std::string> &text
     recorder.trace.domains.push_back(path.substr(path.rfind('/') + 1));
     for (size_t at = 0; at < ids.size(); at += kWindow) {
       std::vector<int32_t> window;
+      window.reserve(kWindow + 1);
       if (bundle.model.first_token >= 0) {
         window.push_back(bundle.model.first_token);
       }

@@ -30,17 +30,17 @@ def main():
         assert summary, made.stderr
         print(summary.group(0).decode())
         assert float(summary.group(1)) > 0.3, "two of sixteen by chance: 0.125"
-        base = digest(logits(plain, tokens, "--ctx", "128", "--memory-budget", "max"))
         runs = different = 0
         for bundle in (plain, calibrated):
+            base = digest(logits(bundle, tokens, "--ctx", "128", "--memory-budget", "max"))
             ids = os.path.join(folder, "ids.txt")
             with open(ids, "w") as file:
                 file.write(" ".join(map(str, tokens)))
             refused = run(EMOE_RT, "logits", bundle, "--ctx", "128", "--memory-budget", "65536", "--tokens", ids, "-o",
                           "/dev/null", check=False)
             floor = int(re.search(rb"bytes needed: (\d+)", refused.stderr).group(1))
-            for budget in (floor, floor + (1 << 20)):
-                for chunk in ("1", "7"):
+            for budget in (floor + (1 << 18), floor + (1 << 20)):
+                for chunk in ("1", "7") if budget > floor + (1 << 18) else ("1",):
                     for predictor in PREDICTORS + (None,):
                         force = () if predictor is None else ("--predictor", predictor)
                         got = digest(logits(bundle, tokens, "--ctx", "128", "--memory-budget", str(budget),

@@ -10,6 +10,7 @@
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/bundle/bundle.h"
+#include "runtime/experts/predict.h"
 #include "runtime/io/file.h"
 #include "schema/kernel_abi.h"
 
@@ -85,6 +86,7 @@ public:
     printMemory();
     printProgram();
     printExperts(records);
+    printPredictors();
     for (size_t i = 0; i < b.images.size; ++i) {
       const Image &image = b.images[i];
       out << "image " << i << ": " << str(image.isa) << ", machine " << image.machine << ", features "
@@ -152,6 +154,21 @@ private:
       out << (step.rows == Rows::kWanted ? " on wanted rows\n" : "\n");
     }
     out << "logits: buf" << b.logits << "\n";
+  }
+
+  void printPredictors() {
+    for (size_t l = 0; l < b.predictors.size; ++l) {
+      const PredictorEntry &entry = b.predictors[l];
+      out << "predictor of layer " << l << ": " << PredictorName(entry.predictor) << ", scale "
+          << llvm::format("%.4f", entry.scale) << ", parts " << entry.parts << ", keys " << entry.keys
+          << ", break even " << llvm::format("%.3f", entry.break_even) << "\n";
+      for (const PredictorQuality &q : entry.quality) {
+        out << "  " << PredictorName(q.predictor) << ": recall "
+            << llvm::format("%.3f (%.3f to %.3f), at 2k %.3f, precision at 2k %.3f", q.recall, q.recall_low,
+                            q.recall_high, q.recall_2k, q.precision_2k)
+            << ", " << q.tokens << " tokens\n";
+      }
+    }
   }
 
   void printExperts(bool records) {
@@ -323,6 +340,22 @@ private:
           });
         });
       }
+    });
+    list("predictors", b.predictors, [&](const PredictorEntry &entry) {
+      j.attribute("predictor", PredictorName(entry.predictor));
+      j.attribute("scale", entry.scale);
+      number("parts", entry.parts);
+      number("keys", entry.keys);
+      j.attribute("break_even", entry.break_even);
+      list("quality", entry.quality, [&](const PredictorQuality &q) {
+        j.attribute("predictor", PredictorName(q.predictor));
+        number("tokens", q.tokens);
+        j.attribute("recall", q.recall);
+        j.attribute("recall_low", q.recall_low);
+        j.attribute("recall_high", q.recall_high);
+        j.attribute("recall_2k", q.recall_2k);
+        j.attribute("precision_2k", q.precision_2k);
+      });
     });
     list("images", b.images, [&](const Image &image) {
       text("isa", image.isa);

@@ -128,6 +128,21 @@ TEST(Fit, DocumentsAreApart) {
   EXPECT_NEAR(together, 0.5 + 0.5 / 8, 0.03);
 }
 
+// Traces of others leave layers out: -1. Nothing is learnt from them, and nothing is judged by them.
+TEST(Fit, WhatWasNotRecordedIsLeftOut) {
+  std::vector<TraceLayer> layers(3, TraceLayer{20, 2});
+  Trace fit = makeTrace(layers, 2000, 1, shifted), heldOut = makeTrace(layers, 500, 2, shifted);
+  for (Trace *trace : {&fit, &heldOut}) {
+    for (uint64_t t = 0; t < trace->count(); t += 5) {
+      trace->experts[t * 6 + 2 * (t % 3) + 1] = -1;
+    }
+  }
+  std::vector<Quality> table = judge(heldOut, fitTables(fit), Kind::kTable);
+  EXPECT_EQ(table[0].tokens + table[1].tokens + table[2].tokens, 3 * 500u - 100);
+  EXPECT_GT(table[1].recall, 0.9);
+  EXPECT_GT(table[2].recall, 0.9);
+}
+
 TEST(Judge, CountsByHand) {
   // Prior: 2 before 0 before 1 before 3. Used {2}, {0}, {1}, {3}: one is first, one second.
   Trace trace;
