@@ -15,6 +15,7 @@
 #include "compiler/calibrate/run.h"
 #include "compiler/facts.h"
 #include "compiler/partition/partition.h"
+#include "compiler/plan/choose.h"
 #include "compiler/predict/predict.h"
 #include "compiler/quantise/quantise.h"
 #include "compiler/raise/prove.h"
@@ -428,6 +429,12 @@ absl::Status Compilation::writeOutput() {
     Predictors predictors = buildPredictors(calibration->fit, calibration->heldOut, predict);
     if (log.note) {
       log.note(summary(predictors));
+    }
+    say("choosing the cache policy");
+    CachePlan plan = choosePlan(calibration->fit, calibration->heldOut);
+    storePlan(plan, *contents->index.plan);
+    if (log.note) {
+      log.note(summary(plan));
     }
     contents->index.predictors = std::move(predictors.index);
     contents->tables = std::move(predictors.section);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "compiler/plan/trace_file.h"
 
 namespace emoe {
@@ -204,6 +205,9 @@ std::vector<uint32_t> planSlots(const Trace &trace) {
 
 CachePlan choosePlan(const Trace &fit, const Trace &heldOut, const PlanOptions &options) {
   CachePlan plan;
+  if (fit.count() == 0 || heldOut.count() == 0) {
+    return plan;
+  }
   std::vector<Fold> folds;
   folds.push_back({fitNextUse(fit, options.nextUse), limitTrace(heldOut, options.mostTokens)});
   double margin = 0;
@@ -263,7 +267,24 @@ std::pair<Trace, Trace> splitTrace(const Trace &trace, double share) {
   return result;
 }
 
+std::string summary(const CachePlan &plan) {
+  for (size_t i = 0; i < plan.choices.size(); ++i) {
+    const rt::HitPoint &point = plan.hitCurve[i];
+    if (point.slots == plan.recommendedSlots) {
+      auto percent = [](float rate) { return std::lround(100 * rate); };
+      return absl::StrCat("cache: ", rt::CachePolicyName(plan.choices[i].policy), "; with ", point.slots, " of ",
+                          plan.tables.usual.size(), " experts in memory ", percent(point.planned),
+                          " % of uses hit on held-out text (lru ", percent(point.lru), ", lfu ", percent(point.lfu),
+                          ", the optimum ", percent(point.belady), ")");
+    }
+  }
+  return "cache: nothing to plan for";
+}
+
 void storePlan(const CachePlan &plan, fb::PlanT &out) {
+  if (plan.choices.empty()) {
+    return;
+  }
   out.choices.clear();
   out.hit_curve.clear();
   for (const rt::CacheChoice &c : plan.choices) {

@@ -3,6 +3,7 @@
 #define EMOE_COMPILER_PLAN_CHOOSE_H_
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -34,13 +35,17 @@ struct PlanOptions {
 std::vector<uint32_t> planSlots(const Trace &trace);
 
 // Tables are fitted to `fit`, policy and numbers are chosen on `heldOut` (never a global LRU with fewer slots than one
-// token uses), and with little routing the other way round, too; the tables of the result are fitted to both.
+// token uses), and with little routing the other way round, too; the tables of the result are fitted to both. Without routing
+// of either kind the plan is empty.
 CachePlan choosePlan(const Trace &fit, const Trace &heldOut, const PlanOptions &options = {});
 
 // The last `share` of each domain's tokens is held out.
 std::pair<Trace, Trace> splitTrace(const Trace &trace, double share);
 
-// Writes the plan into a bundle's.
+// One line for people.
+std::string summary(const CachePlan &plan);
+
+// Writes the plan into a bundle's; an empty one changes nothing.
 void storePlan(const CachePlan &plan, fb::PlanT &out);
 
 } // namespace emoe

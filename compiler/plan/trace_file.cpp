@@ -140,7 +140,7 @@ bool takeLayers(Json &json, Token *token) {
 }
 
 struct Draft {
-  std::vector<Token> tokens;
+  std::vector<Token> tokens, ahead; // ahead: empty, or of every token
   std::vector<std::pair<uint64_t, std::string>> documents; // first token, domain ("": that of the one before)
   uint32_t experts = 0;                                    // of every layer, or 0: not known
 };
@@ -150,7 +150,7 @@ absl::Status addJsonLine(absl::string_view text, const std::string &name, size_t
   int64_t number = *last + 1;
   bool hasLayers = false, ok = json.take('{');
   std::string domain;
-  Token token;
+  Token token, ahead;
   do {
     std::string key;
     ok = ok && json.string(&key) && json.take(':');
@@ -168,6 +168,10 @@ absl::Status addJsonLine(absl::string_view text, const std::string &name, size_t
         return bad(name, line, absl::StrCat("\"layers\" is not a list of lists of expert numbers below ",
                                             EMOE_LIMIT_EXPERTS));
       }
+    } else if (key == "ahead") {
+      if (!takeLayers(json, &ahead)) {
+        return bad(name, line, "\"ahead\" is not a list of lists of expert numbers");
+      }
     } else {
       ok = json.skipValue();
     }
@@ -182,6 +186,9 @@ absl::Status addJsonLine(absl::string_view text, const std::string &name, size_t
     draft->documents.push_back({draft->tokens.size(), domain});
   }
   *last = number;
+  if (!ahead.empty() && draft->ahead.size() == draft->tokens.size()) {
+    draft->ahead.push_back(std::move(ahead));
+  }
   draft->tokens.push_back(std::move(token));
   return absl::OkStatus();
 }
@@ -262,6 +269,24 @@ absl::StatusOr<Draft> parseCsv(const std::vector<absl::string_view> &lines, cons
   return draft;
 }
 
+absl::Status addAhead(const Draft &draft, const std::string &name, Trace *trace) {
+  for (size_t t = 0; t < draft.ahead.size(); ++t) {
+    for (size_t l = 0; l < trace->layers.size(); ++l) {
+      const size_t wanted = trace->aheadColumn(l + 1) - trace->aheadColumn(l);
+      std::vector<int32_t> ids = l < draft.ahead[t].size() ? draft.ahead[t][l] : std::vector<int32_t>();
+      bool known = ids.size() == wanted;
+      if (!ids.empty() && (!known || *std::max_element(ids.begin(), ids.end()) >=
+                                         static_cast<int32_t>(trace->layers[l].experts))) {
+        return absl::InvalidArgumentError(absl::StrCat(name, ": token ", t + 1, ": \"ahead\" of layer ", l, " must have ",
+                                                       wanted, " experts or none"));
+      }
+      ids.resize(wanted, -1);
+      trace->ahead.insert(trace->ahead.end(), ids.begin(), ids.end());
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Trace> finish(Draft draft, const std::string &name) {
   Trace trace;
   for (size_t t = 0; t < draft.tokens.size(); ++t) {
@@ -295,6 +320,12 @@ absl::StatusOr<Trace> finish(Draft draft, const std::string &name) {
         trace.experts.insert(trace.experts.end(), token[l].begin(), token[l].end());
       }
       trace.experts.insert(trace.experts.end(), trace.layers[l].topK - known, -1);
+    }
+  }
+  if (draft.ahead.size() == draft.tokens.size()) {
+    absl::Status status = addAhead(draft, name, &trace);
+    if (!status.ok()) {
+      return status;
     }
   }
   for (size_t d = 0; d < draft.documents.size(); ++d) {
@@ -353,7 +384,18 @@ std::string formatTrace(const Trace &trace) {
         absl::StrAppend(&out, l == 0 ? "[" : ", [", absl::StrJoin(ids, end, ", "), "]");
         ids += trace.layers[l].topK;
       }
-      out += "]}\n";
+      out += "]";
+      if (!trace.ahead.empty()) {
+        out += ", \"ahead\": [";
+        for (size_t l = 0; l < trace.layers.size(); ++l) {
+          size_t at = (document.first + t) * trace.aheadRow(), begin = trace.aheadColumn(l), end = trace.aheadColumn(l + 1);
+          auto first = trace.ahead.begin() + static_cast<std::ptrdiff_t>(at + begin);
+          auto last = trace.ahead.begin() + static_cast<std::ptrdiff_t>(at + end);
+          absl::StrAppend(&out, l == 0 ? "[" : ", [", absl::StrJoin(first, std::find(first, last, -1), ", "), "]");
+        }
+        out += "]";
+      }
+      out += "}\n";
     }
   }
   return out;

@@ -2,7 +2,8 @@
 //
 // JSONL, a line a token:  {"tok": 1, "layers": [[6, 8, 15], [7, 16, 18]]}
 // `tok` counts the tokens of a document from 1: where it does not grow, a new one begins. Further members are allowed:
-// "domain" (a text's name, for the first token of a document).
+// "domain" (a text's name, for the first token of a document), "ahead" (for every token or none: of each layer, which
+// experts its router preferred on the hidden state of the layer before, the best first; Trace::ahead).
 // CSV as BigMoeOnEdge records it: comment lines with key=value pairs (n_expert), a header line that names the columns
 // turn, phase, step, layer and expert among others, then a line for each chosen expert.
 #ifndef EMOE_COMPILER_PLAN_TRACE_FILE_H_
@@ -21,7 +22,7 @@ namespace emoe {
 absl::StatusOr<Trace> parseTrace(absl::string_view bytes, const std::string &name);
 absl::StatusOr<Trace> readTrace(const std::string &path);
 
-// JSONL; what parseTrace reads again, but for token ids, weights, look-ahead ids and experts that were never chosen.
+// JSONL; what parseTrace reads again, but for token ids, weights and experts that were never chosen.
 std::string formatTrace(const Trace &trace);
 
 // Tokens [first, first + count), with the documents that they are of.

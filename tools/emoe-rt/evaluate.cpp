@@ -8,6 +8,7 @@
 #include "runtime/text/math.h"
 #include "tools/emoe-rt/output.h"
 #include "tools/emoe-rt/start.h"
+#include "tools/emoe-rt/trace.h"
 #include "tools/emoe-rt/verbs.h"
 #include "tools/emoe-rt/vocabulary.h"
 
@@ -119,7 +120,14 @@ int EvalVerb(const Options &options) {
   }
   auto *window = static_cast<int32_t *>(malloc((size_t{options.window} + 1) * sizeof(int32_t)));
   if (window == nullptr) return Fail(5, "no memory for the token ids");
-  if (int code = work.MakeSession(options.window, true, false)) return code;
+  SessionOptions base;
+  TraceFile trace;
+  if (options.trace != nullptr) {
+    uint32_t chunk = options.chunk != 0 ? options.chunk : work.bundle.plan.chunk;
+    if (int code = trace.Open(options.trace, work.bundle, chunk < options.window ? chunk : options.window)) return code;
+    trace.Attach(&base);
+  }
+  if (int code = work.MakeSession(options.window, true, false, &base)) return code;
 
   int32_t head = work.bundle.model.first_token;
   double nll = 0;
@@ -127,6 +135,7 @@ int EvalVerb(const Options &options) {
   for (size_t i = 0; i < options.text_count; ++i) {
     size_t count = counts[i];
     Status status = OkStatus();
+    trace.Begin(options.texts[i]);
     for (size_t at = 0; at < count && status.ok(); at += options.window) {
       ShowProgress(options.texts[i], at, count);
       uint64_t length = count - at < options.window ? count - at : options.window;
@@ -144,6 +153,7 @@ int EvalVerb(const Options &options) {
     ShowProgress("", 0, 0);
     if (!status.ok()) return work.Failed(status);
   }
+  if (!trace.Close()) return Fail(4, "%s: cannot write the trace: %s", options.trace, strerror(errno));
   if (scored == 0) return Fail(2, "the texts hold no tokens to score");
   double mean = nll / static_cast<double>(scored);
   auto tokens = static_cast<unsigned long long>(scored);

@@ -214,7 +214,7 @@ const Flag kFlags[] = {
      [](Options *o, const char *) { return o->no_bos = true; }},
     {"--parse-special", nullptr, "special tokens in the text are tokens, not text", kRun | kTokenize,
      [](Options *o, const char *) { return o->parse_special = true; }},
-    {"--trace", "FILE", "write the chosen experts of each token and layer as JSON lines", kRun,
+    {"--trace", "FILE", "write the chosen experts of each token as JSON lines, for emoe-replay", kRun | kEval,
      [](Options *o, const char *v) { return *(o->trace = v) != 0; }},
     {"--stats", nullptr, "more numbers at the end", kRun, [](Options *o, const char *) { return o->stats = true; }},
     {"--tokens", "FILE", "token ids as text, taken as they are (bench: instead of random ones and sampling)",

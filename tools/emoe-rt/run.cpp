@@ -11,6 +11,7 @@
 #include "tools/emoe-rt/percentiles.h"
 #include "tools/emoe-rt/prefetch.h"
 #include "tools/emoe-rt/start.h"
+#include "tools/emoe-rt/trace.h"
 #include "tools/emoe-rt/verbs.h"
 #include "tools/emoe-rt/vocabulary.h"
 
@@ -58,17 +59,6 @@ Text Shown(const Tokenizer &tokenizer, int32_t token) {
   size_t bytes = 0;
   const uint8_t *text = TokenBytes(tokenizer, token, &bytes);
   return {reinterpret_cast<const char *>(text), bytes};
-}
-
-void WriteTrace(void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) {
-  char line[1024];
-  int used = snprintf(line, sizeof(line), "{\"token\": %llu, \"layer\": %u, \"experts\": [",
-                      static_cast<unsigned long long>(position), layer);
-  for (uint32_t i = 0; i < top_k && used < 1000; ++i) {
-    used += snprintf(line + used, sizeof(line) - static_cast<size_t>(used), i == 0 ? "%d" : ", %d", ids[i]);
-  }
-  used += snprintf(line + used, sizeof(line) - static_cast<size_t>(used), "]}\n");
-  WriteAll(*static_cast<int *>(user), line, static_cast<size_t>(used));
 }
 
 // Text as it comes: whole characters only. As JSON: a line a token.
@@ -176,12 +166,11 @@ int RunVerb(const Options &given) {
   if (int code = Tokens(work, text, bytes, ids, context, &count)) return code;
   if (count == 0) return Fail(2, "the prompt is empty, and the model has no first token: give a --prompt");
   SessionOptions base;
-  int trace = -1;
+  TraceFile trace;
   if (options.trace != nullptr) {
-    trace = open(options.trace, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (trace < 0) return Fail(4, "%s: cannot write the trace: %s", options.trace, strerror(errno));
-    base.trace = WriteTrace;
-    base.trace_user = &trace;
+    uint32_t chunk = options.chunk != 0 ? options.chunk : work.bundle.plan.chunk;
+    if (int code = trace.Open(options.trace, work.bundle, chunk < context ? chunk : context)) return code;
+    trace.Attach(&base);
   }
   if (int code = work.MakeSession(0, false, true, &base)) return code;
   Session &session = *work.session;
@@ -218,7 +207,7 @@ int RunVerb(const Options &given) {
   }
   writer.Finish();
   if (full) Log("emoe-rt: note: the context of %u positions is full; --ctx makes it larger\n", context);
-  if (trace >= 0) close(trace);
+  if (!trace.Close()) return Fail(4, "%s: cannot write the trace: %s", options.trace, strerror(errno));
   if (!status.ok() && !interrupted) return work.Failed(status);
   Summary(options, session, times);
   return interrupted ? 130 : 0;

@@ -47,6 +47,17 @@ TEST(TraceFile, WhatIsWrittenIsReadAgain) {
   EXPECT_EQ(formatTrace(*again), text);
 }
 
+TEST(TraceFile, LookAhead) {
+  const std::string text = "{\"tok\": 1, \"domain\": \"a\", \"layers\": [[1], [0]], \"ahead\": [[], [2, 0]]}\n"
+                           "{\"tok\": 2, \"layers\": [[2], [1]], \"ahead\": [[], [1, 2]]}\n";
+  absl::StatusOr<Trace> trace = parseTrace(text, "a");
+  ASSERT_TRUE(trace.ok()) << trace.status();
+  EXPECT_EQ(trace->ahead, (Ids{-1, -1, 2, 0, -1, -1, 1, 2}));
+  EXPECT_EQ(formatTrace(*trace), text);
+  trace = parseTrace("{\"layers\": [[1], [2]], \"ahead\": [[], [2]]}\n", "a");
+  EXPECT_EQ(trace.status().message(), "a: token 1: \"ahead\" of layer 1 must have 2 experts or none");
+}
+
 // Prompts are recorded layer by layer, and their last layer for the last token only.
 TEST(TraceFile, Csv) {
   absl::StatusOr<Trace> trace = parseTrace("# route_trace v1\n# model=x n_layer=2 n_expert=8 n_expert_used=2\n"
