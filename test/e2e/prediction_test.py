@@ -49,8 +49,8 @@ def main():
                         if got != base:
                             different += 1
                             print("different:", os.path.basename(bundle), budget, chunk, predictor)
-        texts = {run(EMOE_RT, "run", calibrated, "--prompt", "The king", "-n", "24", "--temp", "0", "--memory-budget",
-                     str(floor + (1 << 20)), "--predictor", predictor).stdout for predictor in PREDICTORS}
+        texts = {run(EMOE_RT, "run", calibrated, "--prompt", "The king", "-n", "24", "--temp", "0", "--ctx", "128",
+                     "--memory-budget", str(floor + (3 << 20)), "--predictor", predictor).stdout for predictor in PREDICTORS}
         print(f"{runs} runs, {different} different logits; {len(texts)} text(s) from {len(PREDICTORS)} predictors")
         assert different == 0 and len(texts) == 1
         wrong = run(EMOE_RT, "run", plain, "--prompt", "x", "--predictor", "crystal-ball", check=False)
