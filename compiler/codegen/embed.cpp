@@ -24,25 +24,46 @@ void copyFloats(KernelBuilder &k, Expr panel, Expr lane, Expr out) {
   });
 }
 
-// Integers: each dword of the row's lane has 4 columns of 8 bits, or twice 4 of 4 bits. Columns beyond the row are
-// stored in its padding, which is written last.
+// Codes: 32 columns at a time, of which the row's lane has 4 bytes in each unit. Columns beyond the row are stored in its
+// padding, which is written last.
 void copyGroups(KernelBuilder &k, Expr panel, Expr lane, Expr out) {
-  const unsigned bits = k.spec.layout.getBits();
-  const int64_t scaleBytes = 4 * kLanes, groupBytes = EMOE_GROUP * kLanes * bits / 8;
-  const int64_t perUnit = 32 / bits;
+  const LayoutAttr layout = k.spec.layout;
+  const int64_t bits = layout.getBits(), used = (k.spec.k + EMOE_GROUP - 1) / EMOE_GROUP * EMOE_GROUP;
+  const int64_t codeBits = bits == 3 ? 2 : bits, perUnit = 32 / codeBits, unitBytes = 4 * kLanes;
+  const StoredCodes stored = storedCodes(layout);
   const Expr shifts = k.constantI32s({0, 8, 16, 24});
-  k.loop(k.i64(0), k.i64((k.spec.k + EMOE_GROUP - 1) / EMOE_GROUP), 1, [&](Expr group) {
-    Expr block = k.at(panel, (group >> 1) * static_cast<double>(scaleBytes + 2 * groupBytes)), half = group & 1;
-    Expr scale = f16ToF32(k.load(k.at(block, half * (2.0 * kLanes) + lane * 2), k.b.getIntegerType(16)));
-    Expr words = k.at(block, half * static_cast<double>(groupBytes) + lane * 4 + static_cast<double>(scaleBytes));
-    Expr to = k.at(out, group * (4.0 * EMOE_GROUP));
-    for (int64_t i = 0; i < EMOE_GROUP; i += 4) {
-      Expr word = k.load(k.at(words, i / perUnit * 4 * kLanes), k.b.getI32Type());
-      Expr codes = splat(i % perUnit ? word >> 4 : word, 4) >> shifts;
-      Expr q = bits == 8 ? (codes & 255) - 128 : (codes & 15) - 8;
-      k.store(toF32(q) * scale * static_cast<double>(k.spec.scale), k.at(to, 4 * i));
+  // A group lies where `place` says behind `block`; its columns go to the row from `to` on.
+  auto copyGroup = [&](Expr block, GroupPlace place, int64_t columns, Expr to) {
+    Expr scale = f16ToF32(k.load(k.at(k.at(block, place.scales), lane * 2), k.b.getIntegerType(16)));
+    k.loop(k.i64(0), k.i64(columns / EMOE_GROUP), 1, [&](Expr subgroup) {
+      Expr words = k.at(k.at(block, place.payload),
+                        subgroup * static_cast<double>(payloadBytes(layout, EMOE_GROUP)) + lane * 4);
+      Expr first = k.at(to, subgroup * (4.0 * EMOE_GROUP));
+      Expr plane = bits == 3 ? k.load(k.at(words, 2 * unitBytes), k.b.getI32Type()) : Expr();
+      for (int64_t i = 0; i < EMOE_GROUP; i += 4) {
+        Expr word = k.load(k.at(words, i / perUnit * unitBytes), k.b.getI32Type());
+        auto field = [&](Expr bytes, int64_t shift, int64_t mask) {
+          return (splat(shift ? bytes >> static_cast<double>(shift) : bytes, 4) >> shifts) & static_cast<double>(mask);
+        };
+        Expr code = field(word, i % perUnit / 4 * codeBits, (1 << codeBits) - 1);
+        if (bits == 3) {
+          code = code | field(plane, i / 4, 1) << 2;
+        }
+        Expr q = toF32((stored.doubled ? code << 1 : code) - static_cast<double>(stored.offset));
+        k.store(q * (stored.doubled ? scale * 0.5 : scale) * static_cast<double>(k.spec.scale), k.at(first, 4 * i));
+      }
+    });
+  };
+  const int64_t group = layout.getGroup(), whole = used / (2 * group);
+  k.loop(k.i64(0), k.i64(whole), 1, [&](Expr i) {
+    Expr block = k.at(panel, i * static_cast<double>(blockBytes(layout))), to = k.at(out, i * static_cast<double>(8 * group));
+    for (int64_t half = 0; half < 2; ++half) {
+      copyGroup(block, groupPlace(layout, 2 * group, half), group, k.at(to, half * 4 * group));
     }
   });
+  for (int64_t g = 2 * whole; g * group < used; ++g) {
+    copyGroup(panel, groupPlace(layout, k.spec.k, g), std::min(group, used - g * group), k.at(out, g * 4 * group));
+  }
 }
 
 } // namespace
@@ -52,6 +73,9 @@ mlir::LogicalResult emitEmbed(KernelBuilder &k) {
     return mlir::failure();
   }
   const KernelSpec &spec = k.spec;
+  if (spec.layout.getCodebook() == Codebook::Ternary) {
+    return emitError(k.loc, "no kernel reads single rows of ternary weights; give the embedding 2 bits or more");
+  }
   const Expr ids = k.operand(0), weights = k.operand(1), rows = k.operand(2);
   k.forTiles([&](Expr token) {
     Expr id = signExtend(k.load(k.at(ids, token * 4), k.b.getI32Type()), 64);

@@ -26,7 +26,7 @@ public:
 
 private:
   double inRow() const { return spec.quantizedActivations ? q8RowBytes(spec.k) : f32RowBytes(spec.k); }
-  double outRow() const { return spec.quantizedActivations ? q8RowBytes(spec.n) : f32RowBytes(spec.n); }
+  double outRow() const { return hiddenRowBytes(spec); }
 
   void block(Expr tile, Expr row, int64_t count) {
     Exprs in;

@@ -34,6 +34,7 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("rotated", spec.rotated, "r");
   visit("top_k", spec.topK, "top");
   visit("window", spec.window, "w");
+  visit("row_stride", spec.rowStride, "stride");
   visit("quantized_activations", spec.quantizedActivations, "q8");
   visit("gated", spec.gated, "gated");
   visit("norm", spec.norm, "");
@@ -176,6 +177,11 @@ uint64_t q8RowBytes(int64_t width) {
   return padded + padded / EMOE_GROUP * (sizeof(float) + sizeof(int32_t));
 }
 
+uint64_t hiddenRowBytes(const KernelSpec &spec) {
+  const int64_t width = spec.family == KernelFamily::GateUp ? spec.n : spec.k;
+  return spec.rowStride ? spec.rowStride : spec.quantizedActivations ? q8RowBytes(width) : f32RowBytes(width);
+}
+
 std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
   auto rows = [](int64_t width, int64_t perToken = 1) { return OperandExtent{0, perToken * f32RowBytes(width), 0}; };
   auto activations = [&](int64_t width) {
@@ -197,7 +203,7 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
   case KernelFamily::Quantize:
     return {rows(spec.k), {0, q8RowBytes(spec.k), 0}};
   case KernelFamily::Linear:
-    extents = {activations(spec.k), {packedBytes(spec.layout, spec.n, spec.k), 0, 0}, rows(spec.n)};
+    extents = {{0, hiddenRowBytes(spec), 0}, {packedBytes(spec.layout, spec.n, spec.k), 0, 0}, rows(spec.n)};
     if (spec.hasResidual) {
       extents.push_back(rows(spec.n));
     }
@@ -224,7 +230,7 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
   case KernelFamily::GateUp:
     return {activations(spec.k),
             {packedBytes(spec.layout, spec.n, spec.k) * (spec.gated ? 2 : 1), 0, 0},
-            activations(spec.n)};
+            {0, hiddenRowBytes(spec), 0}};
   case KernelFamily::Combine:
     extents = {rows(spec.k, spec.topK), list(spec.topK), rows(spec.k)};
     if (spec.hasResidual) {

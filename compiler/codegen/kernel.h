@@ -44,6 +44,7 @@ struct KernelSpec {
   int64_t rotated = 0;        // Rotary: elements of a head that are rotated
   int64_t topK = 0, window = 0;
   LayoutAttr layout;          // of W; null where there is no packed weight
+  int64_t rowStride = 0;      // bytes from one row of h (GateUp) or of x (Linear) to the next; 0: the format's own
   bool quantizedActivations = false;  // Linear, GateUp: input (and h) are q8 rows
   bool gated = false, hasBias = false, hasResidual = false, hasSinks = false;
   bool softmaxAfter = false, renormalise = false;
@@ -72,6 +73,9 @@ TileCount tileCount(const KernelSpec &spec);
 // Row strides in bytes of the row formats (schema/kernel_abi.h) for rows of `width` elements.
 uint64_t f32RowBytes(int64_t width);
 uint64_t q8RowBytes(int64_t width);
+
+// Row stride of h (GateUp) or x (Linear).
+uint64_t hiddenRowBytes(const KernelSpec &spec);
 
 // The specification as a dictionary (only fields that differ from the defaults), and back.
 mlir::DictionaryAttr specToAttr(mlir::MLIRContext *context, const KernelSpec &spec);

@@ -12,7 +12,7 @@ mlir::LogicalResult emitLinear(KernelBuilder &k) {
   }
   const KernelSpec &spec = k.spec;
   const int64_t panels = (spec.n + kLanes - 1) / kLanes;
-  const double inRow = spec.quantizedActivations ? q8RowBytes(spec.k) : f32RowBytes(spec.k);
+  const double inRow = hiddenRowBytes(spec);
   const double outRow = f32RowBytes(spec.n), panelSize = panelBytes(spec.layout, spec.k), vectorBytes = 4 * kLanes;
   const Expr x = k.operand(0), weights = k.operand(1), out = k.operand(2);
   const Expr residual = spec.hasResidual ? k.operand(3) : Expr();

@@ -30,13 +30,17 @@ LogicalResult checkTileLayout(KernelBuilder &k) {
   if (k.spec.n <= 0 || k.spec.k <= 0) {
     return emitError(k.loc, "the weight has no elements");
   }
-  const bool floats = layout.getBits() >= 16;
-  if (layout.getPanel() != EMOE_PANEL_ROWS ||
-      (!floats && (layout.getGroup() != EMOE_GROUP || layout.getType() != FloatType::F16 ||
-                   layout.getZeroPoint() != ZeroPoint::Symmetric || layout.getCodebook() != Codebook::Integer))) {
+  const bool floats = !layout.hasScales();
+  if (layout.getPanel() != EMOE_PANEL_ROWS || (!floats && !layout.isPacked())) {
     return emitError(k.loc) << "no kernel reads weights in the layout " << layout
-                            << "; it must have panels of 16 rows and, below 16 bits, symmetric integers in groups of 32 "
-                               "with f16 scales";
+                            << "; it must have panels of 16 rows and, below 16 bits, symmetric codes in groups of 32, 64, "
+                               "128 or 256 with f16 scales";
+  }
+  KernelSpec dense = k.spec;
+  dense.rowStride = 0;
+  if (k.spec.rowStride && (k.spec.rowStride % 64 || hiddenRowBytes(k.spec) < hiddenRowBytes(dense))) {
+    return emitError(k.loc) << "a row stride of " << k.spec.rowStride << " bytes must be a multiple of 64 and at least "
+                            << hiddenRowBytes(dense);
   }
   if (floats && k.spec.quantizedActivations) {
     return emitError(k.loc) << "weights of " << layout.getBits() << " bits are multiplied with f32 rows only";

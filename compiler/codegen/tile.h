@@ -25,16 +25,28 @@ enum class TileLowering { Fast, Generic };
 mlir::LogicalResult lowerTileProducts(mlir::ModuleOp module, const Target &target,
                                       TileLowering lowering = TileLowering::Fast);
 
-// Exact integer dot products of a group (32 columns): result m, lane l = sum of w_q[l][c] * x_q[m][c].
+// 32 columns of packed weights and as many activations of a few rows.
 struct TileGroup {
-  Expr payload;                         // the group's packed weights
+  LayoutAttr layout;
+  Expr payload;                         // of a group; of any 32 columns that the group begins with, but for ternary
+  int64_t columns;                      // of that payload
+  int64_t first;                        // of its columns, which are meant: a multiple of 32
+  int64_t align;                        // of the payload, in bytes
   llvm::ArrayRef<Expr> activations;     // 32 int8 each
   llvm::ArrayRef<Expr> activationSums;  // i32, the sum of each
-  unsigned bits;                        // 8 or 4
 };
+// Exact integer dot products: result m, lane l = sum of w_q[l][c] * x_q[m][c]. w_q is a weight in units of its scale; of
+// centred layouts, in units of half its scale.
 using GroupDots = KernelBuilder::Exprs (*)(KernelBuilder &k, const TileGroup &group);
 KernelBuilder::Exprs genericDots(KernelBuilder &k, const TileGroup &group);  // tile_generic.cpp
 GroupDots fastDots(const Target &target);                                   // tile_fast.cpp; null: there is none
+
+// What stored codes stand for: w_q = code - offset, or 2 * code - offset.
+struct StoredCodes {
+  bool doubled;
+  int64_t offset;
+};
+StoredCodes storedCodes(LayoutAttr layout);
 
 // How tile products are lowered: by which group products, and how far ahead weights are prefetched (0: not at all).
 struct TilePlan {

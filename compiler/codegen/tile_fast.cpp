@@ -2,6 +2,8 @@
 // every target computes the same integers as the generic lowering.
 #include "compiler/codegen/tile.h"
 
+#include "compiler/codegen/pack.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "schema/kernel_abi.h"
 
@@ -12,9 +14,11 @@ namespace {
 
 using Exprs = KernelBuilder::Exprs;
 
-constexpr int64_t kUnitBytes = 4 * kLanes;  // a dword (4 columns, or 8 of 4 bits) for each lane
+constexpr int64_t kUnitBytes = 4 * kLanes;     // a dword for each lane
+constexpr int64_t kDwords = EMOE_GROUP / 4;    // of the columns that share a scale of the activations
+constexpr int64_t kTernaryUnit = 5;            // dwords of a unit of ternary codes
 
-int64_t unitCount(unsigned bits) { return EMOE_GROUP * bits / 32; }
+bool isTernary(LayoutAttr layout) { return layout.getCodebook() == Codebook::Ternary; }
 
 Expr intrinsic(KernelBuilder &k, StringRef name, VectorType type, ArrayRef<Expr> operands) {
   SmallVector<Value> values;
@@ -28,13 +32,93 @@ Expr bitcast(KernelBuilder &k, Expr x, VectorType type) {
   return k.wrap(k.b.create<LLVM::BitcastOp>(k.loc, type, x.value));
 }
 
+Expr shiftRightSigned(KernelBuilder &k, Expr x, int64_t bits) {
+  return k.wrap(k.b.create<arith::ShRSIOp>(k.loc, x.value, k.constant(x.type(), static_cast<double>(bits)).value));
+}
+
 // Four activations in each of `lanes` lanes.
 Expr broadcastDword(KernelBuilder &k, Expr activations, int64_t dword, int64_t lanes) {
   return splat(k.load(k.at(activations, 4 * dword), k.b.getI32Type()), lanes);
 }
 
-// Stored codes are q + bias, so sum of q * x = sum of code * x - bias * (sum of x).
-Expr correction(Expr activationSum, unsigned bits) { return splat(activationSum) << (bits == 8 ? 7.0 : 3.0); }
+// Dots of weights in units of their scale, from dots of stored codes and the sum of the activations.
+Expr finish(KernelBuilder &k, LayoutAttr layout, Expr dot, Expr activationSum) {
+  const StoredCodes stored = storedCodes(layout);
+  return (stored.doubled ? dot << 1 : dot) - splat(activationSum * static_cast<double>(stored.offset));
+}
+
+// The part of the codes that a register holds: `lanes` lanes from `lane` on, four bytes each, as dwords where the target
+// shifts dwords, as bytes where it shifts bytes.
+struct Part {
+  KernelBuilder &k;
+  const TileGroup &group;
+  int64_t lane, lanes;
+  bool asBytes;
+
+  VectorType byteType() const { return k.vec(k.b.getIntegerType(8), 4 * lanes); }
+  VectorType dwordType() const { return k.vec(k.b.getI32Type(), lanes); }
+  VectorType type() const { return asBytes ? byteType() : dwordType(); }
+  int64_t subgroup() const { return group.first / EMOE_GROUP * payloadBytes(group.layout, EMOE_GROUP); }
+
+  Expr load(int64_t unitOffset) const {
+    return k.load(k.at(group.payload, unitOffset + 4 * lane), type(), std::min<int64_t>(group.align, 4 * lanes));
+  }
+
+  // Bits `shift` and up of each byte, `mask` of them; a negative shift moves up.
+  Expr field(Expr x, int64_t shift, int64_t mask) const {
+    Expr moved = shift > 0 ? x >> static_cast<double>(shift) : shift < 0 ? x << static_cast<double>(-shift) : x;
+    if (asBytes && shift > 0 && mask == 255 >> shift) {
+      return moved;  // nothing else is left
+    }
+    return moved & static_cast<double>(asBytes ? mask : mask * 0x01010101);
+  }
+
+  // The stored codes of four columns, unsigned bytes. Not ternary.
+  Expr codes(int64_t dword) const {
+    const int64_t bits = group.layout.getBits();
+    if (bits == 8) {
+      return load(subgroup() + dword * kUnitBytes);
+    }
+    if (bits == 4) {
+      return field(load(subgroup() + dword / 2 * kUnitBytes), dword % 2 * 4, 15);
+    }
+    Expr low = field(load(subgroup() + dword / 4 * kUnitBytes), dword % 4 * 2, 3);
+    return bits == 2 ? low : low | field(load(subgroup() + 2 * kUnitBytes), dword - 2, 4);
+  }
+
+  // Ternary codes lie in units, or after the last unit, in pieces, which have the codes as they are.
+  bool inUnit(int64_t dword) const {
+    return group.first / 4 + dword < kTernaryUnit * ternaryPayload(group.columns).units;
+  }
+  Expr pieceCodes(int64_t dword) const {
+    const int64_t units = ternaryPayload(group.columns).units, piece = group.first / 4 + dword - kTernaryUnit * units;
+    Expr four = k.load(k.at(group.payload, units * kUnitBytes + piece * kLanes + lane),
+                       k.vec(k.b.getIntegerType(8), lanes), std::min<int64_t>({group.align, 16, lanes}));
+    four = zeroExtend(four, 32);
+    four = (four | four << 6 | four << 12 | four << 18) & 0x03030303;
+    return asBytes ? bitcast(k, four, byteType()) : four;
+  }
+  // Bytes of the fractions whose next digits are the codes. Units are visited again and again: what they share is the
+  // same value.
+  Expr fractions(int64_t dword) const {
+    const int64_t at = group.first / 4 + dword;
+    Expr x = load(at / kTernaryUnit * kUnitBytes);
+    if (!asBytes) {
+      x = bitcast(k, x, byteType());
+    }
+    for (int64_t digit = 0; digit < at % kTernaryUnit; ++digit) {
+      x = thrice(x);
+    }
+    return x;
+  }
+  static Expr thrice(Expr bytes) { return bytes + bytes + bytes; }
+  // The negated codes, -2 .. 0: comparisons with a third and two thirds of 256 give -1 where they hold. Instruction sets
+  // compare signed bytes.
+  Expr negatedCodes(int64_t dword) const {
+    Expr x = fractions(dword) ^ k.constant(byteType(), -128);
+    return signExtend(x > -43.0, 8) + signExtend(x > 42.0, 8);
+  }
+};
 
 //===----------------------------------------------------------------------===//
 // AVX-512 VNNI: unsigned codes times signed activations, four a lane.
@@ -42,24 +126,35 @@ Expr correction(Expr activationSum, unsigned bits) { return splat(activationSum)
 
 Exprs vnniDots(KernelBuilder &k, const TileGroup &group) {
   VectorType lanes = k.vec(k.b.getI32Type());
-  Exprs dots;
-  for (Expr sum : group.activationSums) {
-    dots.push_back(k.constant(lanes, 0) - correction(sum, group.bits));
-  }
-  auto accumulate = [&](Expr codes, int64_t dword) {
-    for (auto [activations, dot] : llvm::zip_equal(group.activations, dots)) {
-      dot = intrinsic(k, "llvm.x86.avx512.vpdpbusd.512", lanes,
-                      {dot, codes, broadcastDword(k, activations, dword, kLanes)});
+  const Part part{k, group, 0, kLanes, /*asBytes=*/false};
+  const size_t rows = group.activations.size();
+  Exprs dots(rows, k.constant(lanes, 0)), high = dots, low = dots;
+  bool fractions = false;
+  auto accumulate = [&](Exprs &sums, Expr codes, int64_t dword) {
+    for (auto [activations, sum] : llvm::zip_equal(group.activations, sums)) {
+      sum = intrinsic(k, "llvm.x86.avx512.vpdpbusd.512", lanes,
+                      {sum, codes, broadcastDword(k, activations, dword, kLanes)});
     }
   };
-  for (int64_t unit = 0; unit < unitCount(group.bits); ++unit) {
-    Expr codes = k.load(k.at(group.payload, unit * kUnitBytes), lanes, 64);
-    if (group.bits == 8) {
-      accumulate(codes, unit);
+  for (int64_t dword = 0; dword < kDwords; ++dword) {
+    if (!isTernary(group.layout)) {
+      accumulate(dots, part.codes(dword), dword);
+    } else if (!part.inUnit(dword)) {
+      accumulate(dots, part.pieceCodes(dword), dword);
     } else {
-      accumulate(codes & 0x0f0f0f0f, 2 * unit);
-      accumulate((codes >> 4) & 0x0f0f0f0f, 2 * unit + 1);
+      // The digit of a fraction x is (3 x - x') / 256 with x' = 3 x mod 256: two products instead of taking it out.
+      Expr x = part.fractions(dword);
+      accumulate(high, bitcast(k, x, lanes), dword);
+      accumulate(low, bitcast(k, Part::thrice(x), lanes), dword);
+      fractions = true;
     }
+  }
+  for (size_t m = 0; m < rows; ++m) {
+    if (fractions) {
+      Expr multiple = high[m] + high[m] + high[m] - low[m];
+      dots[m] = dots[m] + shiftRightSigned(k, multiple, 8);
+    }
+    dots[m] = finish(k, group.layout, dots[m], group.activationSums[m]);
   }
   return dots;
 }
@@ -81,27 +176,28 @@ struct Avx2 {
   Expr addPairs(Expr pairs) {
     return intrinsic(k, "llvm.x86.avx2.pmadd.wd", dwords, {pairs, k.constant(words, 1)});
   }
-  Expr load(Expr payload, int64_t unit, int64_t half) {
-    return k.load(k.at(payload, unit * kUnitBytes + half * 32), dwords, 32);
-  }
   Expr activations(Expr pointer, int64_t dword) { return bitcast(k, broadcastDword(k, pointer, dword, 8), bytes); }
 };
 
-// 4 bits: a word gathers 8 products pairs of the group, at most 8 * 2 * 15 * 127 = 30480 in magnitude, so nothing
-// saturates and one widening serves the group.
-Exprs avx2Half4(Avx2 &a, const TileGroup &group, int64_t half) {
+// Up to 4 bits: a word gathers 8 pairs of products, at most 8 * 2 * 15 * 127 = 30480 in magnitude, so nothing saturates
+// and one widening serves 32 columns.
+Exprs avx2HalfFew(Avx2 &a, const Part &part) {
   Exprs words;
-  for (int64_t unit = 0; unit < unitCount(4); ++unit) {
-    Expr packed = a.load(group.payload, unit, half);
-    Expr nibbles[2] = {bitcast(a.k, packed & 0x0f0f0f0f, a.bytes), bitcast(a.k, (packed >> 4) & 0x0f0f0f0f, a.bytes)};
-    for (int64_t high = 0; high < 2; ++high) {
-      for (size_t m = 0; m < group.activations.size(); ++m) {
-        Expr pairs = a.maddBytes(nibbles[high], a.activations(group.activations[m], 2 * unit + high));
-        if (words.size() <= m) {
-          words.push_back(pairs);
-        } else {
-          words[m] = words[m] + pairs;
-        }
+  for (int64_t dword = 0; dword < kDwords; ++dword) {
+    Expr codes;
+    if (!isTernary(part.group.layout)) {
+      codes = bitcast(a.k, part.codes(dword), a.bytes);
+    } else if (!part.inUnit(dword)) {
+      codes = bitcast(a.k, part.pieceCodes(dword), a.bytes);
+    } else {
+      codes = a.k.constant(a.bytes, 0) - part.negatedCodes(dword);
+    }
+    for (size_t m = 0; m < part.group.activations.size(); ++m) {
+      Expr pairs = a.maddBytes(codes, a.activations(part.group.activations[m], dword));
+      if (words.size() <= m) {
+        words.push_back(pairs);
+      } else {
+        words[m] = words[m] + pairs;
       }
     }
   }
@@ -114,14 +210,14 @@ Exprs avx2Half4(Avx2 &a, const TileGroup &group, int64_t half) {
 
 // 8 bits: unsigned codes would saturate (2 * 255 * 127), so the weight's magnitude is multiplied with the activation
 // under the weight's sign: both are at most 127 in magnitude and a pair at most 2 * 127 * 127 = 32258.
-Exprs avx2Half8(Avx2 &a, const TileGroup &group, int64_t half) {
-  Exprs dots(group.activations.size(), a.k.constant(a.dwords, 0));
+Exprs avx2Half8(Avx2 &a, const Part &part) {
+  Exprs dots(part.group.activations.size(), a.k.constant(a.dwords, 0));
   Expr offset = a.k.constant(a.bytes, -128);
-  for (int64_t unit = 0; unit < unitCount(8); ++unit) {
-    Expr weights = bitcast(a.k, a.load(group.payload, unit, half), a.bytes) ^ offset;
+  for (int64_t dword = 0; dword < kDwords; ++dword) {
+    Expr weights = bitcast(a.k, part.codes(dword), a.bytes) ^ offset;
     Expr magnitude = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {weights, weights});
-    for (auto [activations, dot] : llvm::zip_equal(group.activations, dots)) {
-      Expr x = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {a.activations(activations, unit), weights});
+    for (auto [activations, dot] : llvm::zip_equal(part.group.activations, dots)) {
+      Expr x = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {a.activations(activations, dword), weights});
       dot = dot + a.addPairs(a.maddBytes(magnitude, x));
     }
   }
@@ -130,9 +226,11 @@ Exprs avx2Half8(Avx2 &a, const TileGroup &group, int64_t half) {
 
 Exprs avx2Dots(KernelBuilder &k, const TileGroup &group) {
   Avx2 a{k};
+  const bool eight = group.layout.getBits() == 8;
   Exprs halves[2];
   for (int64_t half = 0; half < 2; ++half) {
-    halves[half] = group.bits == 4 ? avx2Half4(a, group, half) : avx2Half8(a, group, half);
+    const Part part{k, group, 8 * half, 8, /*asBytes=*/false};
+    halves[half] = eight ? avx2Half8(a, part) : avx2HalfFew(a, part);
   }
   SmallVector<int32_t> all(kLanes);
   for (int32_t i = 0; i < kLanes; ++i) {
@@ -141,51 +239,52 @@ Exprs avx2Dots(KernelBuilder &k, const TileGroup &group) {
   Exprs dots;
   for (size_t m = 0; m < group.activations.size(); ++m) {
     Expr dot = permute(halves[0][m], halves[1][m], all);
-    dots.push_back(group.bits == 4 ? dot - correction(group.activationSums[m], 4) : dot);
+    dots.push_back(eight ? dot : finish(k, group.layout, dot, group.activationSums[m]));
   }
   return dots;
 }
 
 //===----------------------------------------------------------------------===//
-// 64-bit ARM with dot products: signed times signed, 4 lanes a register. Codes of 4 bits are signed bytes as they
-// are; those of 8 bits lose their bias by flipping the top bit.
+// 64-bit ARM with dot products: signed times signed, 4 lanes a register. Codes of few bits are signed bytes as they are;
+// those of 8 bits lose their bias by flipping the top bit.
 //===----------------------------------------------------------------------===//
 
 Exprs sdotDots(KernelBuilder &k, const TileGroup &group) {
   VectorType bytes = k.vec(k.b.getIntegerType(8), 16), lanes = k.vec(k.b.getI32Type(), 4);
   constexpr int64_t kParts = kLanes / 4;
+  const bool eight = group.layout.getBits() == 8, ternary = isTernary(group.layout);
   SmallVector<Exprs> parts;  // of each row, 4 lanes each
   SmallVector<Exprs> activations;
   for (size_t m = 0; m < group.activations.size(); ++m) {
-    Expr start = k.constant(lanes, 0);
-    if (group.bits == 4) {
-      start = start - (splat(group.activationSums[m], 4) << 3);
-    }
-    parts.push_back(Exprs(kParts, start));
+    parts.push_back(Exprs(kParts, k.constant(lanes, 0)));
     activations.push_back({k.load(group.activations[m], lanes, 1), k.load(k.at(group.activations[m], 16), lanes, 1)});
   }
-  auto accumulate = [&](Expr weights, int64_t part, int64_t dword) {
-    for (size_t m = 0; m < parts.size(); ++m) {
-      Expr four = activations[m][dword / 4];
-      Expr x = bitcast(k, permute(four, four, SmallVector<int32_t>(4, dword % 4)), bytes);
-      parts[m][part] = intrinsic(k, "llvm.aarch64.neon.sdot.v4i32.v16i8", lanes, {parts[m][part], weights, x});
-    }
-  };
-  for (int64_t unit = 0; unit < unitCount(group.bits); ++unit) {
-    for (int64_t part = 0; part < kParts; ++part) {
-      Expr codes = k.load(k.at(group.payload, unit * kUnitBytes + part * 16), bytes, 16);
-      if (group.bits == 8) {
-        accumulate(codes ^ k.constant(bytes, -128), part, unit);
+  for (int64_t dword = 0; dword < kDwords; ++dword) {
+    for (int64_t p = 0; p < kParts; ++p) {
+      const Part part{k, group, 4 * p, 4, /*asBytes=*/true};
+      Expr weights;
+      if (eight) {
+        weights = part.codes(dword) ^ k.constant(bytes, -128);
+      } else if (!ternary) {
+        weights = part.codes(dword);
       } else {
-        accumulate(codes & 15, part, 2 * unit);
-        accumulate(codes >> 4, part, 2 * unit + 1);
+        weights = part.inUnit(dword) ? part.negatedCodes(dword) : k.constant(bytes, 0) - part.pieceCodes(dword);
+      }
+      for (size_t m = 0; m < parts.size(); ++m) {
+        Expr four = activations[m][dword / 4];
+        Expr x = bitcast(k, permute(four, four, SmallVector<int32_t>(4, dword % 4)), bytes);
+        parts[m][p] = intrinsic(k, "llvm.aarch64.neon.sdot.v4i32.v16i8", lanes, {parts[m][p], weights, x});
       }
     }
   }
-  SmallVector<int32_t> eight{0, 1, 2, 3, 4, 5, 6, 7}, all{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  SmallVector<int32_t> half{0, 1, 2, 3, 4, 5, 6, 7}, all{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   Exprs dots;
-  for (Exprs &part : parts) {
-    dots.push_back(permute(permute(part[0], part[1], eight), permute(part[2], part[3], eight), all));
+  for (auto [m, part] : llvm::enumerate(parts)) {
+    Expr dot = permute(permute(part[0], part[1], half), permute(part[2], part[3], half), all);
+    if (ternary) {
+      dot = k.constant(dot.type(), 0) - dot;
+    }
+    dots.push_back(eight ? dot : finish(k, group.layout, dot, group.activationSums[m]));
   }
   return dots;
 }

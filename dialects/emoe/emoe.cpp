@@ -305,11 +305,12 @@ LogicalResult TileProductOp::verify() {
   if (layout.getPanel() != 16) {
     return emitOpError("weights must be in panels of 16 rows, not ") << layout.getPanel();
   }
-  if (layout.hasScales() && (!layout.isPacked() || layout.getGroup() != 32 || layout.getBits() < 4)) {
-    return emitOpError("integer weights must be symmetric, in groups of 32 with f16 scales, not ") << layout;
+  if (layout.hasScales() && !layout.isPacked()) {
+    return emitOpError("weights with scales must be symmetric, in groups of 32, 64, 128 or 256 with f16 scales, not ")
+           << layout;
   }
   if (getQ8() && !layout.hasScales()) {
-    return emitOpError("q8 rows need integer weights, not ") << layout.getBits() << " bits";
+    return emitOpError("q8 rows need weights with scales, not ") << layout.getBits() << " bits";
   }
   return success();
 }

@@ -16,10 +16,13 @@ def Emoe_TileProductOp : Emoe_Op<"tile_product"> {
     panel's 16 outputs for row m. A row's result does not depend on how many rows the op has:
 
     - bits 32, 16: over ascending columns c, sum = fma(w[c], x[c], sum).
-    - bits 8, 4 by q8 rows: over ascending groups g, sum = fma(float(d), w_scale[g] * x_scale[g], sum), where d is
-      the exact integer sum of w_q[c] * x_q[c] over the group.
-    - bits 8, 4 by f32 rows: over ascending groups, d = fma(float(w_q[c]), x[c], d) from 0 over ascending columns, then
-      sum = fma(d, w_scale[g], sum).
+    - weights with scales by q8 rows: over ascending groups g of 32 columns, sum = fma(float(d), w_scale[g] * x_scale[g],
+      sum), where d is the exact integer sum of w_q[c] * x_q[c] over the 32 columns.
+    - weights with scales by f32 rows: over ascending groups of 32 columns, d = fma(float(w_q[c]), x[c], d) from 0 over
+      ascending columns, then sum = fma(d, w_scale[g], sum).
+
+    w_scale[g] is the scale of the weights' group that has the columns, and w_q a weight in units of it; of centred layouts,
+    which are halves, w_scale is half the scale and w_q = 2 * code - (2^bits - 1). Groups beyond the columns are left out.
 
     fma is fused wherever the target can, else a multiply and an add. lower-tile-products turns the op into loops: by
     the generic lowering, or for q8 rows by the one that the target's integer dot products allow.

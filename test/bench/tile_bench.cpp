@@ -73,10 +73,17 @@ int main(int argc, char **argv) {
     if (target.machine != rt::CpuMachine() || (target.cpuFeatures & ~rt::CpuFeatures())) {
       continue;
     }
-    for (unsigned bits : {4u, 8u}) {
+    struct Kind {
+      const char *name;
+      unsigned bits, group;
+      Codebook codebook;
+    };
+    for (Kind kind : {Kind{"4 bit", 4, 32, Codebook::Integer}, {"8 bit", 8, 32, Codebook::Integer},
+                      {"3 bit", 3, 128, Codebook::Centred}, {"2 bit", 2, 128, Codebook::Centred},
+                      {"ternary", 2, 128, Codebook::Ternary}}) {
       KernelSpec spec;
       spec.family = KernelFamily::Linear;
-      spec.layout = LayoutAttr::get(&context, bits, FloatType::F16, 32, ZeroPoint::Symmetric, Codebook::Integer, 16);
+      spec.layout = LayoutAttr::get(&context, kind.bits, FloatType::F16, kind.group, ZeroPoint::Symmetric, kind.codebook, 16);
       spec.k = kColumns, spec.quantizedActivations = true;
       const int64_t panels = static_cast<int64_t>(wanted / panelBytes(spec.layout, kColumns));
       spec.n = 16 * panels;
@@ -98,7 +105,7 @@ int main(int argc, char **argv) {
       std::memset(x, 0, q8RowBytes(kColumns));
       emoe_kernel_args args = {};
       args.operand[0] = x, args.operand[1] = memory, args.operand[2] = y, args.tokens = 1;
-      report(target.name.c_str(), bits == 4 ? "4 bit" : "8 bit", panels * panelBytes(spec.layout, kColumns),
+      report(target.name.c_str(), kind.name, panels * panelBytes(spec.layout, kColumns),
              [&] { loaded.kernel(0)(&args, 0, panels); });
       std::free(x);
       std::free(y);

@@ -1,8 +1,8 @@
 // RUN: emoe-opt %s --split-input-file --verify-diagnostics
 
-#q4 = #emoe.layout<bits = 4, type = f16, group = 64, zero_point = symmetric, codebook = integer, panel = 16>
+#q4 = #emoe.layout<bits = 4, type = f16, group = 96, zero_point = symmetric, codebook = integer, panel = 16>
 func.func @group(%w: !llvm.ptr, %x: !llvm.ptr) {
-  // expected-error @+1 {{integer weights must be symmetric, in groups of 32 with f16 scales}}
+  // expected-error @+1 {{weights with scales must be symmetric, in groups of 32, 64, 128 or 256 with f16 scales}}
   %y = emoe.tile_product %w [%x : !llvm.ptr] #q4 columns 64 q8 : !llvm.ptr -> vector<16xf32>
   return
 }
@@ -11,7 +11,7 @@ func.func @group(%w: !llvm.ptr, %x: !llvm.ptr) {
 
 #f16 = #emoe.layout<bits = 16, type = f16, group = 0, zero_point = symmetric, codebook = integer, panel = 16>
 func.func @q8(%w: !llvm.ptr, %x: !llvm.ptr) {
-  // expected-error @+1 {{q8 rows need integer weights, not 16 bits}}
+  // expected-error @+1 {{q8 rows need weights with scales, not 16 bits}}
   %y = emoe.tile_product %w [%x : !llvm.ptr] #f16 columns 64 q8 : !llvm.ptr -> vector<16xf32>
   return
 }

@@ -37,3 +37,27 @@
 // GENERIC-NOT: call_intrinsic
 // GENERIC: math.fma
 emoe.kernel @linear {family = "linear", k = 64 : i64, layout = #q4, n = 16 : i64, quantized_activations = true}
+
+// Ternary codes are taken out of base 3 by comparing (AVX2, ARM), or not at all: two products of fractions (VNNI).
+#ternary = #emoe.layout<bits = 2, type = f16, group = 128, zero_point = symmetric, codebook = ternary, panel = 16>
+
+// VNNI-LABEL: func.func @linear_q2g128f16_ternary_n16_k128_q8
+// VNNI-NOT: arith.cmpi sgt, {{.*}} : vector<64xi8>
+// VNNI: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
+// VNNI: arith.shrsi
+// VNNI-NOT: emoe.tile_product
+
+// AVX2-LABEL: func.func @linear_q2g128f16_ternary_n16_k128_q8
+// AVX2: arith.cmpi sgt, {{.*}} : vector<32xi8>
+// AVX2: llvm.call_intrinsic "llvm.x86.avx2.pmadd.ub.sw"
+// AVX2-NOT: emoe.tile_product
+
+// DOT-LABEL: func.func @linear_q2g128f16_ternary_n16_k128_q8
+// DOT: arith.cmpi sgt, {{.*}} : vector<16xi8>
+// DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"
+// DOT-NOT: emoe.tile_product
+
+// PLAIN-LABEL: func.func @linear_q2g128f16_ternary_n16_k128_q8
+// PLAIN-NOT: call_intrinsic
+// PLAIN: arith.remui
+emoe.kernel @ternary {family = "linear", k = 128 : i64, layout = #ternary, n = 16 : i64, quantized_activations = true}

@@ -35,26 +35,51 @@ LayoutAttr layout(unsigned bits, FloatType type = FloatType::F16) {
   return LayoutAttr::get(&context(), bits, type, bits < 16 ? 32 : 0, ZeroPoint::Symmetric, Codebook::Integer, 16);
 }
 
-struct Width {
-  LayoutAttr layout;
-  bool q8;
-};
-std::vector<Width> widths() {
-  return {{layout(32, FloatType::F32), false}, {layout(16), false}, {layout(16, FloatType::BF16), false},
-          {layout(8), false},                  {layout(8), true},   {layout(4), false},
-          {layout(4), true}};
+LayoutAttr grouped(unsigned bits, unsigned group, bool ternary = false) {
+  return LayoutAttr::get(&context(), bits, FloatType::F16, group, ZeroPoint::Symmetric,
+                         ternary    ? Codebook::Ternary
+                         : bits < 4 ? Codebook::Centred
+                                    : Codebook::Integer,
+                         16);
 }
 
 struct Shape {
   int64_t n, k;
 };
-constexpr Shape kShapes[] = {{8, 32}, {37, 97}, {67, 160}};
+struct Width {
+  LayoutAttr layout;
+  bool q8;
+  std::vector<Shape> shapes;
+};
+std::vector<Width> widths() {
+  const std::vector<Shape> small = {{8, 32}, {37, 97}, {67, 160}};
+  std::vector<Width> all = {{layout(32, FloatType::F32), false, small}, {layout(16), false, small},
+                            {layout(16, FloatType::BF16), false, small}, {layout(8), false, small},
+                            {layout(8), true, small}, {layout(4), false, small}, {layout(4), true, small}};
+  // Groups that end with the row, that are partial, and that lie in several blocks of which the last has one. All targets
+  // compile each kernel: the shapes are those that show most.
+  struct Coded {
+    unsigned bits, group;
+    bool ternary;
+    int64_t columns;
+  };
+  for (Coded coded : {Coded{2, 32, false, 97}, {2, 128, false, 160}, {3, 32, false, 97}, {3, 64, false, 320},
+                      {2, 64, true, 97}, {2, 128, true, 320}, {4, 128, false, 128}}) {
+    for (bool q8 : {false, true}) {
+      all.push_back({grouped(coded.bits, coded.group, coded.ternary), q8, {{20, coded.columns}}});
+    }
+  }
+  all.push_back({grouped(2, 256, true), true, {{8, 576}}});
+  all.push_back({grouped(3, 256), true, {{8, 704}}});
+  all.push_back({grouped(8, 64), true, {{8, 160}}});
+  return all;
+}
 
 std::vector<KernelSpec> linears() {
   std::vector<KernelSpec> specs;
   int epilogue = 0;
   for (const Width &width : widths()) {
-    for (Shape shape : kShapes) {
+    for (Shape shape : width.shapes) {
       KernelSpec spec;
       spec.family = KernelFamily::Linear;
       spec.n = shape.n, spec.k = shape.k, spec.layout = width.layout, spec.quantizedActivations = width.q8;
@@ -71,7 +96,7 @@ std::vector<KernelSpec> gateUps() {
   constexpr Activation kActivations[] = {Activation::Silu, Activation::GeluTanh, Activation::Silu, Activation::Relu2};
   int i = 0;
   for (const Width &width : widths()) {
-    for (Shape shape : {Shape{8, 33}, Shape{81, 70}}) {
+    for (Shape shape : width.shapes.size() == 1 ? std::vector<Shape>{{81, 70}} : std::vector<Shape>{{8, 33}, {81, 70}}) {
       KernelSpec spec;
       spec.family = KernelFamily::GateUp;
       spec.n = shape.n, spec.k = shape.k, spec.layout = width.layout, spec.quantizedActivations = width.q8;
@@ -85,10 +110,10 @@ std::vector<KernelSpec> gateUps() {
 std::vector<KernelSpec> embeds() {
   std::vector<KernelSpec> specs;
   for (const Width &width : widths()) {
-    if (!width.q8) {
+    if (!width.q8 && width.layout.getCodebook() != Codebook::Ternary) {
       KernelSpec spec;
       spec.family = KernelFamily::Embed;
-      spec.n = 37, spec.k = 71, spec.layout = width.layout, spec.scale = specs.size() % 2 ? 1.0f : 11.3f;
+      spec.n = 37, spec.k = width.shapes.size() == 1 ? width.shapes[0].k : 71, spec.layout = width.layout, spec.scale = specs.size() % 2 ? 1.0f : 11.3f;
       specs.push_back(spec);
     }
   }
@@ -120,22 +145,62 @@ struct Matrix {
   const uint8_t *bytes;  // panels, `stride` bytes apart
   int64_t stride;
 
-  const uint8_t *block(int64_t row, int64_t column) const {
-    int64_t size = layout.getBits() == 8 ? 64 + 1024 : 64 + 512;
-    return bytes + row / 16 * stride + column / 64 * size;
+  bool ternary() const { return layout.getCodebook() == Codebook::Ternary; }
+  bool centred() const { return layout.getCodebook() == Codebook::Centred; }
+  int64_t payloadOf(int64_t columns) const {
+    return ternary() ? columns / 20 * 64 + columns / 4 % 5 * 16 : columns / 32 * 64 * layout.getBits();
   }
-  float scale(int64_t row, int64_t column) const {
-    uint16_t half;
-    std::memcpy(&half, block(row, column) + (column % 64 / 32 * 16 + row % 16) * 2, 2);
-    return halfToFloat(half);
-  }
-  int code(int64_t row, int64_t column) const {
-    int64_t lane = row % 16, c = column % 32, half = column % 64 / 32;
-    if (layout.getBits() == 8) {
-      return block(row, column)[64 + half * 512 + c / 4 * 64 + lane * 4 + c % 4] - 128;
+  // The scale of a group and its payload.
+  struct Group {
+    float scale;
+    const uint8_t *payload;
+    int64_t columns;
+  };
+  Group group(int64_t row, int64_t column) const {
+    const int64_t width = layout.getGroup(), padded = (k + 63) / 64 * 64, number = column / width;
+    const uint8_t *at = bytes + row / 16 * stride;
+    for (int64_t block = 0;; block += 2) {
+      int64_t columns[2];
+      for (int64_t i = 0; i < 2; ++i) {
+        columns[i] = std::clamp<int64_t>(padded - (block + i) * width, 0, width);
+      }
+      const uint8_t *payload = at + (columns[1] ? 64 : 32);
+      if (number < block + 2) {
+        uint16_t half;
+        std::memcpy(&half, at + (number - block) * 32 + row % 16 * 2, 2);
+        return {halfToFloat(half), payload + (number - block) * payloadOf(columns[0]), columns[number - block]};
+      }
+      at = payload + payloadOf(columns[0]) + payloadOf(columns[1]);
     }
-    uint8_t byte = block(row, column)[64 + half * 256 + c / 8 * 64 + lane * 4 + c % 4];
-    return (c % 8 < 4 ? byte & 15 : byte >> 4) - 8;
+  }
+  // The scale that codes count: half the stored one where they are halves.
+  float scale(int64_t row, int64_t column) const { return group(row, column).scale * (centred() ? 0.5f : 1.0f); }
+  int code(int64_t row, int64_t column) const {
+    const Group group = this->group(row, column);
+    const int64_t lane = row % 16, in = column % layout.getGroup(), i = in % 4, dword = in / 4;
+    if (ternary()) {
+      const int64_t units = group.columns / 20;
+      if (dword >= 5 * units) {
+        return (group.payload[64 * units + 16 * (dword - 5 * units) + lane] >> (2 * i) & 3) - 1;
+      }
+      int fraction = group.payload[64 * (dword / 5) + 4 * lane + i];
+      for (int64_t t = 0; t < dword % 5; ++t) {
+        fraction = fraction * 3 % 256;
+      }
+      return fraction * 3 / 256 - 1;
+    }
+    const uint8_t *payload = group.payload + in / 32 * 64 * layout.getBits() + 4 * lane + i;
+    const int64_t d = dword % 8;
+    switch (layout.getBits()) {
+    case 8:
+      return payload[64 * d] - 128;
+    case 4:
+      return (payload[d / 2 * 64] >> (d % 2 * 4) & 15) - 8;
+    case 3:
+      return 2 * ((payload[d / 4 * 64] >> (d % 4 * 2) & 3) + 4 * (payload[128] >> d & 1)) - 7;
+    default:
+      return 2 * (payload[d / 4 * 64] >> (d % 4 * 2) & 3) - 3;
+    }
   }
   float value(int64_t row, int64_t column) const {
     const uint8_t *at = bytes + row / 16 * stride + (column * 16 + row % 16) * (layout.getBits() / 8);
@@ -274,13 +339,18 @@ struct Linear {
   Linear(const KernelSpec &spec, uint32_t seed, bool extreme = false) : spec(spec) {
     std::mt19937 random(seed);
     std::vector<float> values = randomFloats(random, spec.n * spec.k, 0.1f);
-    if (extreme) {
-      // Codes -8 and 7, or +-127: the largest products.
-      for (int64_t i = 0; i < spec.n * spec.k; ++i) {
-        values[i] = i / spec.k % 2 ? 0.875f : -1;
-      }
-    }
     weights = packMatrix(spec.layout, values, spec.n, spec.k);
+    // The lowest and the highest code: the largest products.
+    for (int64_t row = 0; extreme && row < spec.n; row += 16) {
+      const int64_t rows = std::min<int64_t>(16, spec.n - row);
+      std::vector<uint8_t> codes(rows * spec.k);
+      for (int64_t i = 0; i < rows * spec.k; ++i) {
+        codes[i] = i / spec.k % 2 ? static_cast<uint8_t>(gridOf(spec.layout).levels - 1) : 0;
+      }
+      std::vector<float> scales(rows * scalesPerRow(spec.layout, spec.k), 0.125f);
+      EXPECT_TRUE(packCodes(spec.layout, codes.data(), scales.data(), rows, spec.k,
+                            &weights[row / 16 * panelBytes(spec.layout, spec.k)]).ok());
+    }
     call.tokens = kTokens;
     call.operands = {activationRows(random, spec, kRows, extreme), weights, Bytes(kRows * f32RowBytes(spec.n), 0xff)};
     if (spec.hasResidual) {
@@ -423,7 +493,7 @@ struct GateUp {
     for (int64_t matrix = 0; matrix < (spec.gated ? 2 : 1); ++matrix) {
       Bytes packed = packMatrix(spec.layout, randomFloats(random, spec.n * spec.k, 0.3f), spec.n, spec.k);
       weights.resize((spec.gated ? 2 : 1) * packed.size());
-      for (size_t i = 0; i * panel < packed.size(); ++i) {
+      for (int64_t i = 0; i < (spec.n + 15) / 16; ++i) {
         std::memcpy(&weights[((spec.gated ? 2 : 1) * i + matrix) * panel], &packed[i * panel], panel);
       }
     }
@@ -549,7 +619,9 @@ TEST(TileErrors, LayoutsWithoutAKernelAreRefused) {
     return !compileImage({wrong}, allTargets()[0], context(), {}).ok();
   };
   EXPECT_FALSE(refuses(spec));
-  spec.layout = LayoutAttr::get(&context(), 4, FloatType::F16, 64, ZeroPoint::Symmetric, Codebook::Integer, 16);
+  spec.layout = LayoutAttr::get(&context(), 4, FloatType::F16, 32, ZeroPoint::PerGroup, Codebook::Integer, 16);
+  EXPECT_TRUE(refuses(spec));
+  spec.layout = LayoutAttr::get(&context(), 4, FloatType::F16, 96, ZeroPoint::Symmetric, Codebook::Integer, 16);
   EXPECT_TRUE(refuses(spec));
   spec.layout = LayoutAttr::get(&context(), 32, FloatType::F32, 0, ZeroPoint::Symmetric, Codebook::Integer, 1);
   spec.quantizedActivations = false;
