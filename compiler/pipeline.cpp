@@ -18,6 +18,7 @@
 #include "compiler/plan/choose.h"
 #include "compiler/predict/predict.h"
 #include "compiler/quantise/quantise.h"
+#include "compiler/quantise/widths.h"
 #include "compiler/raise/prove.h"
 #include "compiler/raise/raise.h"
 #include "compiler/schedule/schedule.h"
@@ -123,7 +124,11 @@ std::string optionsText(const CompileOptions &options) {
                         options.tolerance->value, " bitwidth-policy=", policyName(options.widthPolicy),
                         " dense-bits=", options.denseBits);
   } else {
-    text = absl::StrCat("bits=", options.expertBits, " dense-bits=", options.denseBits);
+    text = absl::StrCat("bits=", options.expertBits == kTernaryBits ? "ternary" : std::to_string(options.expertBits),
+                        options.group ? absl::StrCat(" group=", options.group) : "", " dense-bits=", options.denseBits);
+  }
+  if (!options.widths.empty()) {
+    text += " widths";
   }
   if (!options.calibration.empty() && options.rounding == Rounding::Nearest) {
     text += " rounding=nearest";
@@ -153,7 +158,7 @@ private:
   absl::Status adaptPhase(ModuleOp module);
   bool lossless() const { return options.lossless || (options.tolerance && options.tolerance->value == 0); }
   bool adapts() const { return options.tolerance && !lossless(); }
-  QuantiseOptions quantiseOptions() const { return {options.expertBits, options.denseBits, 32, lossless()}; }
+  QuantiseOptions quantiseOptions() const { return {options.expertBits, options.denseBits, options.group, lossless()}; }
   absl::StatusOr<std::vector<uint8_t>> tokenizerTables();
   void saveTemps(StringRef phase);
 
@@ -173,6 +178,7 @@ private:
   std::vector<const Target *> targets;
   ModelFacts facts;
   int32_t configuredFirstToken = -1; // the tokenizer decides whether it heads a text
+  std::vector<WidthRule> widthRules;
   std::string tokenizerPath;
   bool proofFailed = false;
   absl::Status phaseStatus; // of the phase that failed, where diagnostics do not say it all
@@ -356,7 +362,10 @@ absl::Status Compilation::runPhases() {
       {"calibrate", options.calibration.empty() ? "" : "running the calibration texts through the model",
        [&](ModuleOp m) { return success((phaseStatus = calibratePhase(m)).ok()); }},
       {"quantise", "choosing widths",
-       [&](ModuleOp m) { return quantise(m, quantiseOptions()); }},
+       [&](ModuleOp m) {
+         LogicalResult result = quantise(m, quantiseOptions());
+         return succeeded(result) ? applyWidthRules(m, widthRules) : result;
+       }},
       {"adapt-bitwidth", adapts() ? "adapting the experts' widths to the tolerance" : "",
        [&](ModuleOp m) { return success((phaseStatus = adaptPhase(m)).ok()); }},
       {"partition-experts", "parting resident weights and experts", [&](ModuleOp m) { return partitionExperts(m); }},
@@ -471,6 +480,17 @@ absl::Status Compilation::run() {
   }
 
   // Small files first: what is wrong with them shows before the long work.
+  if (!options.widths.empty()) {
+    auto text = llvm::MemoryBuffer::getFile(options.widths);
+    if (!text) {
+      return absl::UnavailableError(absl::StrCat(options.widths, ": ", text.getError().message()));
+    }
+    absl::StatusOr<std::vector<WidthRule>> rules = parseWidthRules((*text)->getBuffer().str());
+    if (!rules.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(options.widths, ": ", std::string(rules.status().message())));
+    }
+    widthRules = std::move(*rules);
+  }
   ModelFiles files = findModelFiles(options.model);
   absl::StatusOr<ModelFacts> read =
       readModelFacts(options.config.empty() ? files.config : options.config, files.generationConfig);

@@ -19,7 +19,9 @@ enum class VerifyRaise { Off, Claims, Full };
 struct CompileOptions {
   std::string model;                 // .onnx file
   std::string output;                // .emoe file
-  unsigned expertBits = 4, denseBits = 8;
+  unsigned expertBits = 4, denseBits = 8;  // as QuantiseOptions
+  unsigned group = 0;                // columns that share a scale in experts; 0: by their width
+  std::string widths;                // a file of widths by expert (quantise/widths.h), over expertBits; empty: none
   bool lossless = false;             // the file's own float types
   bool exact = false;                // float32 activations at any width
   std::vector<std::string> targets;  // names of codegen's targets; empty: all

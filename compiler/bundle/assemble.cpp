@@ -58,6 +58,7 @@ private:
   std::vector<KernelSpec> specs;
   std::vector<std::vector<ExpertWeights>> experts;  // [layer][expert]
   std::vector<std::vector<VariantAttr>> variants;   // [layer][expert]
+  std::vector<std::vector<LayoutAttr>> downLayouts; // [layer][expert]
 };
 
 absl::Status Assembler::addModel() {
@@ -225,7 +226,7 @@ absl::Status Assembler::addExperts() {
     auto layer = std::make_unique<fb::MoeLayerT>();
     layer->experts = records.getVariantOf().size();
     layer->top_k = run->second.getTopK();
-    for (auto [attr, kernels] : llvm::zip_equal(records.getVariants(), run->second.getKernels())) {
+    for (auto [number, attr, kernels] : llvm::enumerate(records.getVariants(), run->second.getKernels())) {
       auto variantAttr = cast<VariantAttr>(attr);
       auto variant = std::make_unique<fb::VariantT>();
       auto names = cast<ArrayAttr>(kernels);
@@ -238,13 +239,19 @@ absl::Status Assembler::addExperts() {
       variant->activations = specs[variant->gate_up_kernel].quantizedActivations ? fb::Activations::Q8
                                                                                  : fb::Activations::F32;
       variant->layout = std::make_unique<fb::Layout>(toSchema(variantAttr.getLayout()));
+      if (LayoutAttr down = downLayout(records, number); down != variantAttr.getLayout()) {
+        variant->down_layout = std::make_unique<fb::Layout>(toSchema(down));
+      }
       layer->variants.push_back(std::move(variant));
     }
     std::vector<VariantAttr> layerVariants;
+    std::vector<LayoutAttr> layerDowns;
     for (int32_t variant : records.getVariantOf()) {
       layer->records.emplace_back(0, 0, variant);
       layerVariants.push_back(cast<VariantAttr>(records.getVariants()[variant]));
+      layerDowns.push_back(downLayout(records, variant));
     }
+    downLayouts.push_back(std::move(layerDowns));
     variants.push_back(std::move(layerVariants));
     index.moe_layers.push_back(std::move(layer));
   }
@@ -288,9 +295,9 @@ absl::StatusOr<BundleContents> Assembler::run() {
     std::memset(out + values.size() * sizeof(float), 0, -(values.size() * sizeof(float)) % 64);
     return absl::OkStatus();
   };
-  contents.record = [experts = experts, variants = variants, &store = store,
+  contents.record = [experts = experts, variants = variants, downs = downLayouts, &store = store,
                      rounder = options.rounder](size_t layer, size_t expert, uint8_t *out) {
-    return packRecord(experts[layer][expert], variants[layer][expert], store, out, rounder);
+    return packRecord(experts[layer][expert], variants[layer][expert], store, out, rounder, downs[layer][expert]);
   };
   return std::move(contents);
 }

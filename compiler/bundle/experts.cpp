@@ -120,10 +120,11 @@ absl::Status packTensor(WeightOp weight, const WeightStore &store, uint8_t *out,
 }
 
 absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const WeightStore &store, uint8_t *out,
-                        Rounder *rounder) {
+                        Rounder *rounder, LayoutAttr downLayout) {
   std::memset(out, 0, variant.getBytes());
   uint8_t *at = out;
-  PanelPacker up(expert.up, variant.getLayout(), store), down(expert.down, variant.getLayout(), store);
+  PanelPacker up(expert.up, variant.getLayout(), store);
+  PanelPacker down(expert.down, downLayout ? downLayout : variant.getLayout(), store);
   std::optional<PanelPacker> gate;
   if (expert.gate) {
     gate.emplace(expert.gate, variant.getLayout(), store);

@@ -23,10 +23,10 @@ absl::StatusOr<std::vector<std::vector<ExpertWeights>>> findExperts(mlir::Module
 // Fills `out` (`bytes`: packedBytes of its layout) with a resident weight.
 absl::Status packTensor(WeightOp weight, const WeightStore &store, uint8_t *out, uint64_t bytes);
 
-// Fills `out` (variant.bytes) with an expert's record in the variant's layout, whatever layout its weights have. Where that
-// has scales, `rounder` chooses codes and scales; null: to nearest.
+// Fills `out` (variant.bytes) with an expert's record in the variant's layout, down in layout `down` (null: the same),
+// whatever layout its weights have. Where a layout has scales, `rounder` chooses codes and scales; null: to nearest.
 absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const WeightStore &store, uint8_t *out,
-                        Rounder *rounder = nullptr);
+                        Rounder *rounder = nullptr, LayoutAttr down = {});
 
 } // namespace emoe
 

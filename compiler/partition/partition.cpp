@@ -13,12 +13,34 @@ using namespace mlir;
 
 namespace emoe {
 
-VariantAttr layOutRecord(const ExpertShape &shape, LayoutAttr layout) {
+static constexpr const char *kDownLayouts = "down_layouts";
+
+LayoutAttr downLayout(RecordsOp records, size_t variant) {
+  auto layouts = records->getAttrOfType<ArrayAttr>(kDownLayouts);
+  return layouts && variant < layouts.size() ? cast<LayoutAttr>(layouts[variant])
+                                             : cast<VariantAttr>(records.getVariants()[variant]).getLayout();
+}
+
+void setDownLayouts(RecordsOp records, ArrayRef<LayoutAttr> layouts) {
+  SmallVector<Attribute> all(layouts.begin(), layouts.end());
+  bool differ = false;
+  for (auto [variant, layout] : llvm::zip_equal(records.getVariants(), layouts)) {
+    differ |= cast<VariantAttr>(variant).getLayout() != layout;
+  }
+  if (differ) {
+    records->setAttr(kDownLayouts, ArrayAttr::get(records.getContext(), all));
+  } else {
+    records->removeAttr(kDownLayouts);
+  }
+}
+
+VariantAttr layOutRecord(const ExpertShape &shape, LayoutAttr layout, LayoutAttr down) {
+  down = down ? down : layout;
   const int64_t gateUpPanel = panelBytes(layout, shape.model);
   const int64_t gateUpBytes = packedBytes(layout, shape.hidden, shape.model) * (shape.gated ? 2 : 1);
   const int64_t downOffset = llvm::alignTo(gateUpBytes, 64);
-  const int64_t downPanel = panelBytes(layout, shape.hidden);
-  const int64_t end = downOffset + packedBytes(layout, shape.model, shape.hidden);
+  const int64_t downPanel = panelBytes(down, shape.hidden);
+  const int64_t end = downOffset + packedBytes(down, shape.model, shape.hidden);
   const int64_t bytes = llvm::alignTo(end, EMOE_SECTION_ALIGN);
 
   SmallVector<int64_t> borders;  // where a chunk may end
@@ -99,6 +121,7 @@ LogicalResult partitionExperts(ModuleOp module) {
   struct LayerDecision {
     MoeOp moe;
     SmallVector<Attribute> variants;
+    SmallVector<LayoutAttr> down;  // of each variant
     SmallVector<int32_t> variantOf;
   };
   SmallVector<LayerDecision> layers;
@@ -107,7 +130,7 @@ LogicalResult partitionExperts(ModuleOp module) {
     if (failed(shape)) {
       return failure();
     }
-    LayerDecision layer{moe, {}, {}};
+    LayerDecision layer{moe, {}, {}, {}};
     for (size_t expert = 0; expert < moe.getUp().size(); ++expert) {
       SmallVector<WeightOp, 3> weights = expertWeights(moe, expert, symbols);
       std::optional<LayoutAttr> layout = weights.front().getLayout();
@@ -115,8 +138,13 @@ LogicalResult partitionExperts(ModuleOp module) {
         if (!weight.getLayout()) {
           return weight.emitOpError("has no layout: run quantise first");
         }
-        if (*weight.getLayout() != *layout) {
-          return weight.emitOpError("has another layout than the rest of its expert: a record has one");
+        const bool isDown = index + 1 == weights.size();
+        if (!isDown && *weight.getLayout() != *layout) {
+          return weight.emitOpError("has another layout than its expert's gate: a record has one for gate and up");
+        }
+        if (isDown && weight.getLayout()->hasScales() != layout->hasScales()) {
+          return weight.emitOpError("has floats or codes where its expert's gate and up have the other: the rows between "
+                                    "them have one format");
         }
         auto part = static_cast<ExpertPart>(index + 3 - weights.size());
         auto record = RecordAttr::get(context, moe.getLayer(), expert, part);
@@ -124,11 +152,16 @@ LogicalResult partitionExperts(ModuleOp module) {
           return weight.emitOpError("has two places in experts; each needs its own copy of the weight");
         }
       }
-      Attribute variant = layOutRecord(*shape, *layout);
-      auto *known = llvm::find(layer.variants, variant);
-      layer.variantOf.push_back(known - layer.variants.begin());
-      if (known == layer.variants.end()) {
+      const LayoutAttr down = *weights.back().getLayout();
+      Attribute variant = layOutRecord(*shape, *layout, down);
+      size_t known = 0;
+      while (known < layer.variants.size() && (layer.variants[known] != variant || layer.down[known] != down)) {
+        ++known;
+      }
+      layer.variantOf.push_back(static_cast<int32_t>(known));
+      if (known == layer.variants.size()) {
         layer.variants.push_back(variant);
+        layer.down.push_back(down);
       }
     }
     layers.push_back(std::move(layer));
@@ -144,8 +177,9 @@ LogicalResult partitionExperts(ModuleOp module) {
   }
   OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
   for (LayerDecision &layer : layers) {
-    builder.create<RecordsOp>(layer.moe.getLoc(), layer.moe.getLayer(), builder.getArrayAttr(layer.variants),
-                              layer.variantOf);
+    auto records = builder.create<RecordsOp>(layer.moe.getLoc(), layer.moe.getLayer(),
+                                             builder.getArrayAttr(layer.variants), layer.variantOf);
+    setDownLayouts(records, layer.down);
   }
   return success();
 }

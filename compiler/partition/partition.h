@@ -16,9 +16,14 @@ struct ExpertShape {
 };
 
 // How a record with this shape and layout lies (schema/FORMAT.md, expert records): panels of gate and up interleaved,
-// then down; chunks end at panel borders and are as large as EMOE_CHUNK_BYTES allows. A panel larger than a chunk is
-// cut every EMOE_CHUNK_BYTES.
-VariantAttr layOutRecord(const ExpertShape &shape, LayoutAttr layout);
+// then down (in layout `down`; null: the same); chunks end at panel borders and are as large as EMOE_CHUNK_BYTES allows. A
+// panel larger than a chunk is cut every EMOE_CHUNK_BYTES.
+VariantAttr layOutRecord(const ExpertShape &shape, LayoutAttr layout, LayoutAttr down = {});
+
+// A variant's layout is that of gate and up. Down has it too, unless the records' attribute `down_layouts`, parallel to
+// the variants, says otherwise.
+LayoutAttr downLayout(RecordsOp records, size_t variant);
+void setDownLayouts(RecordsOp records, llvm::ArrayRef<LayoutAttr> layouts);
 
 // The shape of `moe`'s experts; emits an error if they differ from each other.
 mlir::FailureOr<ExpertShape> expertShape(MoeOp moe);

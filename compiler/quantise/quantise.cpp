@@ -56,39 +56,48 @@ std::map<StringAttr, WeightRole, bool (*)(StringAttr, StringAttr)> findWeightRol
   return roles;
 }
 
-LayoutAttr chooseLayout(WeightRole role, Type element, const QuantiseOptions &options) {
+LayoutAttr layoutOfBits(unsigned bits, Type element, unsigned group) {
   MLIRContext *context = element.getContext();
-  auto floats = [&](unsigned bits, FloatType type, unsigned panel) {
-    return LayoutAttr::get(context, bits, type, 0, ZeroPoint::Symmetric, Codebook::Integer, panel);
-  };
+  if (bits >= 16) {
+    // Sixteen-bit weights keep the file's own sixteen-bit type: bfloat16's range does not fit float16.
+    FloatType type = bits == 32 ? FloatType::F32 : element.isBF16() ? FloatType::BF16 : FloatType::F16;
+    return LayoutAttr::get(context, bits, type, 0, ZeroPoint::Symmetric, Codebook::Integer, 16);
+  }
+  Codebook codebook = bits == kTernaryBits ? Codebook::Ternary : bits <= 3 ? Codebook::Centred : Codebook::Integer;
+  return LayoutAttr::get(context, bits == kTernaryBits ? 2 : bits, FloatType::F16, group ? group : defaultGroup(bits),
+                         ZeroPoint::Symmetric, codebook, 16);
+}
+
+LayoutAttr chooseLayout(WeightRole role, Type element, const QuantiseOptions &options) {
   if (role == WeightRole::Vector) {
-    return floats(32, FloatType::F32, 1);
+    return LayoutAttr::get(element.getContext(), 32, FloatType::F32, 0, ZeroPoint::Symmetric, Codebook::Integer, 1);
   }
-  // Sixteen-bit weights keep the file's own sixteen-bit type: bfloat16's range does not fit float16.
-  FloatType half = element.isBF16() ? FloatType::BF16 : FloatType::F16;
   if (options.lossless) {
-    return element.isF16() || element.isBF16() ? floats(16, half, 16) : floats(32, FloatType::F32, 16);
+    return layoutOfBits(element.isF16() || element.isBF16() ? 16 : 32, element);
   }
-  unsigned bits = role == WeightRole::Router ? 32
-                  : role == WeightRole::Dense ? options.denseBits
-                                              : options.expertBits;
-  if (bits == 32) {
-    return floats(32, FloatType::F32, 16);
+  switch (role) {
+  case WeightRole::Router:
+    return layoutOfBits(32, element);
+  case WeightRole::Dense:
+    return layoutOfBits(options.denseBits, element);
+  default:
+    return layoutOfBits(options.expertBits, element, options.group);
   }
-  if (bits == 16) {
-    return floats(16, half, 16);
-  }
-  return LayoutAttr::get(context, bits, FloatType::F16, options.group, ZeroPoint::Symmetric, Codebook::Integer, 16);
 }
 
 LogicalResult quantise(ModuleOp module, const QuantiseOptions &options) {
-  for (auto [name, bits] : {std::pair("expert-bits", options.expertBits), {"dense-bits", options.denseBits}}) {
-    if (bits != 32 && bits != 16 && bits != 8 && bits != 4) {
-      return module.emitError() << name << " (" << bits << ") is not a width that kernels have; use 32, 16, 8 or 4";
-    }
+  constexpr unsigned kBits[] = {32, 16, 8, 4, 3, 2}, kGroups[] = {0, 32, 64, 128, 256};
+  if (!llvm::is_contained(kBits, options.expertBits) && options.expertBits != kTernaryBits) {
+    return module.emitError() << "expert-bits (" << options.expertBits
+                              << ") is not a width that kernels have; use 32, 16, 8, 4, 3, 2 or " << kTernaryBits
+                              << " (ternary)";
   }
-  if (options.group != 32) {
-    return module.emitError() << "group (" << options.group << ") is not supported; use 32";
+  if (!llvm::is_contained(kBits, options.denseBits)) {
+    return module.emitError() << "dense-bits (" << options.denseBits
+                              << ") is not a width that kernels have; use 32, 16, 8, 4, 3 or 2";
+  }
+  if (!llvm::is_contained(kGroups, options.group)) {
+    return module.emitError() << "group (" << options.group << ") is not supported; use 32, 64, 128 or 256";
   }
   auto roles = findWeightRoles(module);
   for (WeightOp weight : module.getOps<WeightOp>()) {
@@ -119,9 +128,11 @@ public:
   }
 
 private:
-  Option<unsigned> expertBits{*this, "expert-bits", llvm::cl::desc("32, 16, 8 or 4 (default 4)"), llvm::cl::init(4)};
-  Option<unsigned> denseBits{*this, "dense-bits", llvm::cl::desc("32, 16, 8 or 4 (default 8)"), llvm::cl::init(8)};
-  Option<unsigned> group{*this, "group", llvm::cl::desc("columns that share a scale (32)"), llvm::cl::init(32)};
+  Option<unsigned> expertBits{*this, "expert-bits", llvm::cl::desc("32, 16, 8, 4, 3, 2 or 1: ternary (default 4)"),
+                              llvm::cl::init(4)};
+  Option<unsigned> denseBits{*this, "dense-bits", llvm::cl::desc("32, 16, 8, 4, 3 or 2 (default 8)"), llvm::cl::init(8)};
+  Option<unsigned> group{*this, "group", llvm::cl::desc("columns that share a scale in experts (0: by their width)"),
+                         llvm::cl::init(0)};
   Option<bool> lossless{*this, "lossless", llvm::cl::desc("keep the file's own float types"), llvm::cl::init(false)};
 };
 

@@ -4,15 +4,16 @@
 
 #include <map>
 
+#include "compiler/quantise/width.h"
 #include "dialects/emoe/emoe.h"
 #include "mlir/IR/BuiltinOps.h"
 
 namespace emoe {
 
 struct QuantiseOptions {
-  unsigned expertBits = 4;  // 32, 16, 8 or 4
-  unsigned denseBits = 8;   // attention projections, embedding, logits
-  unsigned group = 32;      // columns that share a scale
+  unsigned expertBits = 4;  // 32, 16, 8, 4, 3, 2 or kTernaryBits
+  unsigned denseBits = 8;   // attention projections, embedding, logits: 32, 16, 8, 4, 3 or 2
+  unsigned group = 0;       // columns that share a scale in experts: 32, 64, 128 or 256; 0: defaultGroup of the width
   bool lossless = false;    // the file's own float types; the widths above are ignored
 };
 
@@ -28,6 +29,9 @@ enum class WeightRole {
 // that needs more precision: Vector, then Router, then Dense.
 std::map<mlir::StringAttr, WeightRole, bool (*)(mlir::StringAttr, mlir::StringAttr)>
 findWeightRoles(mlir::ModuleOp module);
+
+// The layout in panels of a matrix of `bits` bits, 32 to kTernaryBits, whose file stores `element`; group 0: defaultGroup.
+LayoutAttr layoutOfBits(unsigned bits, mlir::Type element, unsigned group = 0);
 
 // The layout of a weight with `role` whose file stores `element`; pure.
 LayoutAttr chooseLayout(WeightRole role, mlir::Type element, const QuantiseOptions &options);

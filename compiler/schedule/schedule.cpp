@@ -1,6 +1,7 @@
 #include "compiler/schedule/schedule.h"
 
 #include "compiler/codegen/kernel.h"
+#include "compiler/partition/partition.h"
 #include "compiler/schedule/buffers.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -80,7 +81,7 @@ private:
   // The buffers among `operands` are used by the step that comes next.
   void use(ArrayRef<Attribute> operands);
   void call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wanted, Location loc);
-  bool isQuantized(LayoutAttr layout) const { return layout.getBits() < 16 && !options.exact; }
+  bool isQuantized(LayoutAttr layout) const { return layout.hasScales() && !options.exact; }
   FailureOr<WeightOp> weight(Operation *user, StringRef name);
 
   ModuleOp module;
@@ -369,6 +370,9 @@ LogicalResult Planner::planMoe(MoeOp op) {
   PlannedStep step{"", "", {}, false, static_cast<int64_t>(op.getLayer()), topK, {}, op.getLoc()};
   bool anyQuantized = false, anyFloat = false;
   for (Attribute attr : (*records).getVariants()) {
+    (isQuantized(cast<VariantAttr>(attr).getLayout()) ? anyQuantized : anyFloat) = true;
+  }
+  for (auto [index, attr] : llvm::enumerate((*records).getVariants())) {
     auto variant = cast<VariantAttr>(attr);
     KernelSpec gateUp;
     gateUp.family = KernelFamily::GateUp;
@@ -382,15 +386,18 @@ LogicalResult Planner::planMoe(MoeOp op) {
     down.family = KernelFamily::Linear;
     down.n = model;
     down.k = hidden;
-    down.layout = variant.getLayout();
+    down.layout = downLayout(*records, index);
     down.quantizedActivations = gateUp.quantizedActivations;
-    (gateUp.quantizedActivations ? anyQuantized : anyFloat) = true;
+    if (anyFloat && gateUp.quantizedActivations) {
+      // Experts of all variants share the hidden rows: a pair's row must be in one place whatever its format.
+      gateUp.rowStride = down.rowStride = f32RowBytes(hidden);
+    }
     step.expertKernels.push_back(ArrayAttr::get(
         context, {weightOperand(kernelNamed(gateUp)), weightOperand(kernelNamed(down))}));
   }
   Attribute quantized = anyQuantized ? quantizedOperandOf(op.getInput(), false, op.getLoc()) : none();
   Attribute floats = anyFloat ? operandOf(op.getInput()) : none();
-  uint64_t hiddenBytes = std::max(anyFloat ? f32RowBytes(hidden) : 0, anyQuantized ? q8RowBytes(hidden) : 0);
+  uint64_t hiddenBytes = anyFloat ? f32RowBytes(hidden) : q8RowBytes(hidden);
   int64_t hiddenRows = newBuffer(topK * hiddenBytes, false);
   int64_t pairRows = newBuffer(topK * f32RowBytes(model), false);
   step.operands = {floats, quantized, operandOf(op.getIds()), bufferOperand(hiddenRows), bufferOperand(pairRows)};

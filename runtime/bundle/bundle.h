@@ -113,7 +113,7 @@ struct Variant {
   uint32_t gate_up_kernel, down_kernel, gate_up_offset, down_offset, record_bytes;
   Span<uint32_t> chunk_ends;
   Activations activations;
-  Layout layout;
+  Layout layout, down_layout;  // of gate and up, of down
 };
 struct MoeLayer {
   uint32_t experts, top_k;

@@ -297,8 +297,11 @@ Status Checker::CheckVariant(const Variant &v, uint64_t layer) {
   if (v.activations != Activations::kF32 && v.activations != Activations::kQ8) {
     return Bad("variant: unknown activations (mixture layer, value)", layer, static_cast<uint8_t>(v.activations));
   }
-  if (v.layout.panel != EMOE_PANEL_ROWS || !PackedBytes(v.layout, 1, 1, &bytes)) {
-    return Bad("variant: no layout of this format for experts (mixture layer)", layer);
+  const Layout layouts[] = {v.layout, v.down_layout};
+  for (const Layout &layout : layouts) {
+    if (layout.panel != EMOE_PANEL_ROWS || !PackedBytes(layout, 1, 1, &bytes)) {
+      return Bad("variant: no layout of this format for experts (mixture layer)", layer);
+    }
   }
   if (v.gate_up_kernel >= b_.kernel_table.size || v.down_kernel >= b_.kernel_table.size) {
     return Bad("variant: no such kernel (mixture layer)", layer);

@@ -34,7 +34,8 @@ enum Tensor : uint16_t { kTensorName, kTensorOffset, kTensorBytes, kTensorRows, 
 enum Kernel : uint16_t { kKernelName, kExtents, kTilesFixed, kTilesPerToken };
 enum Step : uint16_t { kKind, kKernel, kOperands, kLayer, kRows, kRouter, kScore };
 enum Variant : uint16_t {
-  kGateUpKernel, kDownKernel, kGateUpOffset, kDownOffset, kRecordBytes, kChunkEnds, kActivations, kVariantLayout
+  kGateUpKernel, kDownKernel, kGateUpOffset, kDownOffset, kRecordBytes, kChunkEnds, kActivations, kVariantLayout,
+  kVariantDownLayout
 };
 enum MoeLayer : uint16_t { kExperts, kTopK, kVariants, kRecords };
 enum Image : uint16_t { kIsa, kMachine, kFeatures, kImageOffset, kImageBytes, kEntries };
@@ -208,6 +209,8 @@ class Walk {
     variant.chunk_ends = in_.Vector<uint32_t>(t, id::kChunkEnds, EMOE_LIMIT_RECORD_CHUNKS);
     variant.activations = static_cast<Activations>(in_.Scalar<uint8_t>(t, id::kActivations, 0));
     in_.Struct(t, id::kVariantLayout, &variant.layout);
+    variant.down_layout = variant.layout;
+    in_.Struct(t, id::kVariantDownLayout, &variant.down_layout);
     return variant;
   }
 

@@ -218,6 +218,7 @@ class Bundle:
         variant = moe.tables(2)[variant_index]
         gate_up, down, size = variant.scalar(2, "I"), variant.scalar(3, "I"), variant.scalar(4, "I")
         layout = Layout(variant.struct(7, LAYOUT))
+        down_layout = Layout(variant.struct(8, LAYOUT) or variant.struct(7, LAYOUT))
         record = self.section("experts")[offset:offset + size]
         crcs, start = self.index.vector(8, "I"), 0
         for i, end in enumerate(variant.vector(5, "I")):
@@ -226,4 +227,4 @@ class Bundle:
         half = panel_bytes(layout, model)
         return (unpack_matrix(record[gate_up:down], layout, hidden, model, 2),
                 unpack_matrix(record[gate_up + half:down], layout, hidden, model, 2),
-                unpack_matrix(record[down:], layout, model, hidden))
+                unpack_matrix(record[down:], down_layout, model, hidden))

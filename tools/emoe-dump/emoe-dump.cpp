@@ -33,7 +33,9 @@ std::string layoutText(const Layout &layout) {
   const char *types[] = {"f32", "f16", "bf16"};
   std::string text;
   if (layout.bits < 16) {
-    text = "q" + std::to_string(layout.bits) + "g" + std::to_string(layout.group);
+    const char *kinds[] = {"q", "ternary", "q", "c"};  // by codebook: integer, ternary, mxfp4, centred
+    text = kinds[layout.codebook] + (layout.codebook == 1 ? "" : std::to_string(layout.bits)) + "g" +
+           std::to_string(layout.group);
   }
   text += types[layout.float_type];
   return layout.panel == 1 ? text + " row-major" : text + " panels of " + std::to_string(layout.panel);
@@ -177,7 +179,8 @@ private:
       out << "experts of layer " << l << ": " << layer.experts << ", top_k " << layer.top_k << "\n";
       for (size_t v = 0; v < layer.variants.size; ++v) {
         const Variant &variant = layer.variants[v];
-        out << "  variant " << v << ": " << layoutText(variant.layout) << ", activations "
+        out << "  variant " << v << ": " << layoutText(variant.layout) << ", down "
+            << layoutText(variant.down_layout) << ", activations "
             << (variant.activations == Activations::kQ8 ? "q8" : "f32") << ", "
             << str(b.kernel_table[variant.gate_up_kernel].name) << " at " << variant.gate_up_offset << ", "
             << str(b.kernel_table[variant.down_kernel].name) << " at " << variant.down_offset << ", "
@@ -321,6 +324,7 @@ private:
       number("top_k", layer.top_k);
       list("variants", layer.variants, [&](const Variant &variant) {
         layout(variant.layout);
+        j.attribute("down_layout", layoutText(variant.down_layout));
         j.attribute("activations", variant.activations == Activations::kQ8 ? "q8" : "f32");
         text("gate_up_kernel", b.kernel_table[variant.gate_up_kernel].name);
         text("down_kernel", b.kernel_table[variant.down_kernel].name);

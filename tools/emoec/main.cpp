@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "compiler/codegen/image.h"
 #include "compiler/pipeline.h"
+#include "compiler/quantise/width.h"
 #include "compiler/tokenizer/tokenizer.h"
 #include "llvm/ADT/STLExtras.h"
 #include "tools/emoec/flags.h"
@@ -115,9 +116,21 @@ int compileCommand(const std::vector<std::string> &arguments) {
       {"emoec compile model.onnx -o model.emoe", "emoec compile model.onnx -o model.emoe --bits 8 --target host",
        "emoec compile model.onnx -o model.emoe --calibration prose.txt code.txt --tolerance 2%"},
       {{"-o", "FILE", "the bundle to write", setString(options.output)},
-       {"--bits", "N", "width of the experts: 32, 16, 8 or 4 (default 4)", setOneOf(options.expertBits, {32, 16, 8, 4})},
-       {"--dense-bits", "N", "width of all other matrices: 32, 16, 8 or 4 (default 8)",
-        setOneOf(options.denseBits, {32, 16, 8, 4})},
+       {"--bits", "N", "width of the experts: 32, 16, 8, 4, 3, 2 or ternary (default 4)",
+        [&](const std::string &value) {
+          if (value == "ternary") {
+            options.expertBits = kTernaryBits;
+            return absl::OkStatus();
+          }
+          absl::Status status = setOneOf(options.expertBits, {32, 16, 8, 4, 3, 2})(value);
+          return status.ok() ? status : absl::InvalidArgumentError(absl::StrCat(std::string(status.message()), ", or ternary"));
+        }},
+       {"--group", "N", "columns of an expert that share a scale: 32, 64, 128 or 256 (default: 32 for 8 and 4 bits, else "
+        "128)", setOneOf(options.group, {32, 64, 128, 256})},
+       {"--widths", "FILE", "widths expert by expert, over --bits: lines LAYER EXPERT WIDTH[/DOWN] [GROUP], * for all",
+        setString(options.widths)},
+       {"--dense-bits", "N", "width of all other matrices: 32, 16, 8, 4, 3 or 2 (default 8)",
+        setOneOf(options.denseBits, {32, 16, 8, 4, 3, 2})},
        {"--lossless", "", "keep the file's own float types", setSwitch(options.lossless)},
        {"--exact", "", "float32 activations at any width (slower)", setSwitch(options.exact)},
        {"--target", "LIST", "instruction sets, by commas, or host (default: all; see emoec targets)",

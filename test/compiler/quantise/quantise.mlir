@@ -1,5 +1,7 @@
 // RUN: emoe-opt %s --quantise | FileCheck %s
 // RUN: emoe-opt %s --quantise="expert-bits=8 dense-bits=16" | FileCheck %s --check-prefix=WIDE
+// RUN: emoe-opt %s --quantise="expert-bits=3 dense-bits=2" | FileCheck %s --check-prefix=THREE
+// RUN: emoe-opt %s --quantise="expert-bits=1 group=256" | FileCheck %s --check-prefix=TERNARY
 // RUN: emoe-opt %s --quantise=lossless | FileCheck %s --check-prefix=LOSSLESS
 // Each weight gets the width of its role: experts, dense, float32 for the router and for vectors.
 
@@ -9,6 +11,10 @@
 // CHECK-DAG: @e0.up {{.*}}<bits = 4, type = f16, group = 32,
 // WIDE-DAG: @embed {{.*}}<bits = 16, type = bf16, group = 0,
 // WIDE-DAG: @e0.up {{.*}}<bits = 8, type = f16, group = 32,
+// THREE-DAG: @embed {{.*}}<bits = 2, type = f16, group = 128, zero_point = symmetric, codebook = centred, panel = 16>
+// THREE-DAG: @e0.up {{.*}}<bits = 3, type = f16, group = 128, zero_point = symmetric, codebook = centred, panel = 16>
+// TERNARY-DAG: @embed {{.*}}<bits = 8, type = f16, group = 32,
+// TERNARY-DAG: @e0.up {{.*}}<bits = 2, type = f16, group = 256, zero_point = symmetric, codebook = ternary, panel = 16>
 // WIDE-DAG: @router {{.*}}<bits = 32
 // LOSSLESS-DAG: @embed {{.*}}<bits = 16, type = bf16, group = 0,
 // LOSSLESS-DAG: @router {{.*}}<bits = 16, type = f16,

@@ -282,6 +282,8 @@ const Case kCases[] = {
     {"variant: no layout of this format for experts (mixture layer)", 0, 0, [](B &b) { variant(b).layout.reset(); }},
     {"variant: no layout of this format for experts (mixture layer)", 0, 0,
      [](B &b) { *variant(b).layout = *b.tensors[1]->layout; }},
+    {"variant: no layout of this format for experts (mixture layer)", 0, 0,
+     [](B &b) { variant(b).down_layout = std::make_unique<fb::Layout>(*b.tensors[1]->layout); }},
     {"variant: no such kernel (mixture layer)", 0, 0, [](B &b) { variant(b).gate_up_kernel = 11; }},
     {"variant: no such kernel (mixture layer)", 0, 0, [](B &b) { variant(b).down_kernel = UINT32_MAX; }},
     // Kernel steps
