@@ -1,9 +1,9 @@
 #!/bin/sh
-# The experiment of docs/prediction.md. Usage: prediction.sh BUILD SHARED [TOKENS]; a few minutes.
+# The experiment of docs/prediction.md. Usage: prediction.sh BUILD SHARED [TOKENS]; a few minutes. First: ninja predict_bench
 set -e
 build=$1 shared=$2 tokens=${3:-6000}
 bundle=$(mktemp -d)/model.emoe
-"$build/bin/emoec" -q compile "$shared/models/bookmoe-28m/hf5/model.onnx" -o "$bundle" --target host --lossless
+"$build/bin/emoec" compile -q "$shared/models/bookmoe-28m/hf5/model.onnx" -o "$bundle" --target host --lossless
 data=$shared/data
 for fit in prose cpp python; do
   echo "## Calibrated on $fit"
