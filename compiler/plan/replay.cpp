@@ -37,6 +37,9 @@ public:
 
   ReplayCounts run() {
     for (const TraceDocument &document : trace.documents) {
+      if (options.predictor != nullptr) {
+        options.predictor->Reset();
+      }
       for (uint64_t done = 0; done < document.tokens; done += options.chunk) {
         chunk(document.first + done, std::min<uint64_t>(options.chunk, document.tokens - done));
       }
@@ -50,12 +53,15 @@ private:
     cache.Advance(static_cast<uint32_t>(count));
     size_t column = 0;
     for (size_t layer = 0; layer < layers.size(); ++layer) {
-      bool known = options.ahead && count == 1 && layer + 1 < layers.size() &&
-                   options.ahead(first, layer + 1, probability.data());
+      bool known = count == 1 && layer + 1 < layers.size() && lookAhead(first, layer + 1);
       if (known) {
         cache.Expect(static_cast<uint32_t>(layer + 1), probability.data());
       }
       step(layer, first, count, column);
+      if (options.predictor != nullptr && trace.experts[first * trace_row + column] >= 0) {
+        options.predictor->Observe(static_cast<uint32_t>(layer), chosen(first, count, column, layers[layer].top_k),
+                                   static_cast<uint32_t>(count));
+      }
       column += layers[layer].top_k;
       if (known) {
         prefetch(layer + 1);
@@ -105,6 +111,33 @@ private:
     pinned.clear();
   }
 
+  // The layer's ids of some tokens, one after the other.
+  const int32_t *chosen(uint64_t first, uint64_t count, size_t column, uint32_t topK) {
+    ids.clear();
+    for (uint64_t t = first; t < first + count; ++t) {
+      auto begin = trace.experts.begin() + static_cast<std::ptrdiff_t>(t * trace_row + column);
+      ids.insert(ids.end(), begin, begin + topK);
+    }
+    return ids.data();
+  }
+
+  // Fills `probability` for a layer that is to run.
+  bool lookAhead(uint64_t token, size_t layer) {
+    if (options.predictor == nullptr) {
+      return options.ahead && options.ahead(token, layer, probability.data());
+    }
+    const size_t at = token * trace.aheadRow() + trace.aheadColumn(layer);
+    if (!trace.ahead.empty() && trace.ahead[at] >= 0) {
+      options.predictor->LookAhead(static_cast<uint32_t>(layer), &trace.ahead[at]);
+    }
+    rt::Prediction prediction = options.predictor->Predict(static_cast<uint32_t>(layer), 1);
+    if (prediction.ranked_count == 0) {
+      return false;
+    }
+    std::copy_n(prediction.probability, layers[layer].experts, probability.begin());
+    return true;
+  }
+
   void prefetch(size_t layer) {
     for (uint32_t i = 0; i < options.prefetch; ++i) {
       auto best = std::max_element(probability.begin(), probability.begin() + layers[layer].experts);
@@ -132,7 +165,7 @@ private:
   rt::ExpertCache cache;
   std::vector<float> probability;
   std::vector<uint32_t> uses, missing;
-  std::vector<int32_t> pinned;
+  std::vector<int32_t> pinned, ids;
 };
 
 } // namespace

@@ -7,6 +7,7 @@
 
 #include "compiler/plan/trace.h"
 #include "runtime/experts/cache.h"
+#include "runtime/experts/predict.h"
 
 namespace emoe {
 
@@ -21,6 +22,9 @@ struct ReplayOptions {
   // Fills probability[experts] with how likely layer `layer` (not the first) of token `token` uses its experts, and
   // returns true; false: nothing is known. Asked before the layer before makes room for what it misses.
   std::function<bool(uint64_t token, size_t layer, float *probability)> ahead;
+  // The same by the runtime's predictor, driven as a session does; look-ahead ids are the trace's. May be null; `ahead` is
+  // not asked then. The caller's Init; its state is that of a running session afterwards.
+  rt::Predictor *predictor = nullptr;
   // So many of a layer's likeliest experts (not below leastProbability) are read as soon as the layer before has run,
   // and are there in time. 0: predictions only tell which records to keep.
   uint32_t prefetch = 0;
