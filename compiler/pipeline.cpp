@@ -12,7 +12,9 @@
 #include "compiler/bitwidth/run.h"
 #include "compiler/bundle/assemble.h"
 #include "compiler/calibrate/models.h"
+#include "compiler/calibrate/routing.h"
 #include "compiler/calibrate/run.h"
+#include "compiler/calibrate/save.h"
 #include "compiler/facts.h"
 #include "compiler/partition/partition.h"
 #include "compiler/plan/choose.h"
@@ -156,6 +158,7 @@ private:
   LogicalResult raisePhase(ModuleOp module);
   absl::Status calibratePhase(ModuleOp module);
   absl::Status adaptPhase(ModuleOp module);
+  void followRouting(BundleContents &contents);
   bool lossless() const { return options.lossless || (options.tolerance && options.tolerance->value == 0); }
   bool adapts() const { return options.tolerance && !lossless(); }
   QuantiseOptions quantiseOptions() const { return {options.expertBits, options.denseBits, options.group, lossless()}; }
@@ -188,6 +191,7 @@ private:
   std::unique_ptr<CalibratedRounder> rounder; // by the calibration's moments
   AdaptRun adaptRun;
   std::optional<AdaptedWidths> widths;
+  std::optional<Routing> routing; // that tables, predictors and plan follow
 };
 
 LogicalResult Compilation::print(Diagnostic &diagnostic) {
@@ -269,6 +273,13 @@ absl::StatusOr<std::vector<uint8_t>> Compilation::tokenizerTables() {
 
 // Runs the texts through the model in its file's own types.
 absl::Status Compilation::calibratePhase(ModuleOp module) {
+  if (!options.traces.empty()) {
+    absl::StatusOr<Routing> given = readRouting(options.traces, traceLayers(module));
+    if (!given.ok()) {
+      return given.status();
+    }
+    routing = std::move(*given);
+  }
   if (options.calibration.empty()) {
     return absl::OkStatus();
   }
@@ -303,6 +314,22 @@ absl::Status Compilation::calibratePhase(ModuleOp module) {
   if (log.note) {
     log.note(absl::StrCat("calibrated on ", texts->fitTokens, " tokens; ", texts->heldOutTokens,
                           " held out, of perplexity ", absl::SixDigits(std::exp(calibration->heldOutLoss))));
+  }
+  if (!options.saveTemps.empty()) {
+    llvm::SmallString<256> path(options.saveTemps);
+    llvm::sys::path::append(path, "moments.safetensors");
+    if (absl::Status status = saveMoments(calibration->moments, std::string(path)); !status.ok()) {
+      return status;
+    }
+  }
+  Routing own{calibration->fit, calibration->heldOut};
+  if (!options.saveTraces.empty()) {
+    if (absl::Status status = saveRouting(own, options.saveTraces); !status.ok()) {
+      return status;
+    }
+  }
+  if (!routing) {
+    routing = std::move(own);
   }
   return absl::OkStatus();
 }
@@ -407,6 +434,28 @@ absl::Status Compilation::runPhases() {
   return absl::OkStatus();
 }
 
+// What follows from routing: predictors with their tables, and the cache's plan.
+void Compilation::followRouting(BundleContents &contents) {
+  if (!routing) {
+    return;
+  }
+  say("choosing predictors and cache policies");
+  PredictOptions predict;
+  predict.lookAhead = lookAheadLayers(contents.index);
+  predict.allTables = options.allPredictors;
+  Predictors predictors = buildPredictors(routing->fit, routing->heldOut, predict);
+  if (log.note) {
+    log.note(summary(predictors));
+  }
+  contents.index.predictors = std::move(predictors.index);
+  contents.tables = std::move(predictors.section);
+  CachePlan plan = choosePlan(routing->fit, routing->heldOut);
+  storePlan(plan, *contents.index.plan);
+  if (log.note) {
+    log.note(summary(plan));
+  }
+}
+
 absl::Status Compilation::writeOutput() {
   AssembleOptions assembly;
   if (!tokenizerPath.empty()) {
@@ -431,23 +480,7 @@ absl::Status Compilation::writeOutput() {
   if (!contents.ok()) {
     return contents.status();
   }
-  if (calibration) {
-    PredictOptions predict;
-    predict.lookAhead = lookAheadLayers(contents->index);
-    predict.allTables = options.allPredictors;
-    Predictors predictors = buildPredictors(calibration->fit, calibration->heldOut, predict);
-    if (log.note) {
-      log.note(summary(predictors));
-    }
-    say("choosing the cache policy");
-    CachePlan plan = choosePlan(calibration->fit, calibration->heldOut);
-    storePlan(plan, *contents->index.plan);
-    if (log.note) {
-      log.note(summary(plan));
-    }
-    contents->index.predictors = std::move(predictors.index);
-    contents->tables = std::move(predictors.section);
-  }
+  followRouting(*contents);
   if (widths) {
     contents->index.widths = widthsTable(*widths, adaptRun);
   }
@@ -500,6 +533,9 @@ absl::Status Compilation::run() {
   facts = *read;
   configuredFirstToken = facts.firstToken;
   tokenizerPath = options.tokenizer.empty() ? files.tokenizer : options.tokenizer;
+  if (options.calibration.empty() && !options.saveTraces.empty()) {
+    return absl::InvalidArgumentError("there are no traces to save without texts: give --calibration FILE...");
+  }
   if (tokenizerPath.empty() && !options.calibration.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(options.model, ": calibration needs the model's tokenizer, and there "
                                                    "is no tokenizer.json beside the model; give --tokenizer FILE"));

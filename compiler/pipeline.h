@@ -41,6 +41,7 @@ struct CompileOptions {
   uint32_t widthSeed = 1;                // of random widths
   std::vector<std::string> formats;      // that experts may have, from fewest bytes to most; empty: defaultFormats
   std::string saveSensitivity;           // a file for experts' sensitivities; empty: none
+  std::string traces;                // a file with routing that tables, predictors and plan follow; empty: the texts'
   std::string compileTo;             // stop after this phase and print its IR to stdout; empty: the whole way
 };
 

@@ -175,4 +175,17 @@ absl::StatusOr<std::vector<MomentShape>> momentShapes(ModuleOp raised) {
   return result;
 }
 
+std::vector<TraceLayer> traceLayers(ModuleOp raised) {
+  std::map<int64_t, TraceLayer> layers;
+  raised.walk([&](MoeOp moe) {
+    int64_t topK = cast<RankedTensorType>(moe.getIds().getType()).getDimSize(1);
+    layers[moe.getLayer()] = {static_cast<uint32_t>(moe.getUp().size()), static_cast<uint32_t>(topK)};
+  });
+  std::vector<TraceLayer> result;
+  for (auto &[number, layer] : layers) {
+    result.push_back(layer);
+  }
+  return result;
+}
+
 } // namespace emoe

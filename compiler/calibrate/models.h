@@ -33,6 +33,7 @@ makeCandidates(mlir::ModuleOp raised, const WeightStore &store, const LiveOption
 
 // The shapes of the mixture layers, in order.
 absl::StatusOr<std::vector<MomentShape>> momentShapes(mlir::ModuleOp raised);
+std::vector<TraceLayer> traceLayers(mlir::ModuleOp raised);
 
 } // namespace emoe
 

@@ -313,13 +313,17 @@ TEST_F(CalibrateModel, TheModelsOwnTypesDivergeByNothing) {
 }
 
 TEST_F(CalibrateModel, SaysWhyARecordCannotBePacked) {
+  class Refusing : public Rounder {
+  public:
+    absl::Status round(const ExpertMatrix &matrix, LayoutAttr, const float *, int64_t, int64_t, uint8_t *,
+                       float *) override {
+      return absl::OutOfRangeError("expert " + std::to_string(matrix.expert) + " of layer " +
+                                   std::to_string(matrix.layer) + " is too large");
+    }
+  } refusing;
   auto layout = chooseLayout(WeightRole::Expert, mlir::Float16Type::get(context()), {});
   auto reference = makeReference(*module(), *store(), live());
-  auto candidates = makeCandidates(*module(), *store(), live(), {}, {layout}, 0,
-                                   [](size_t layer, size_t expert, size_t, uint8_t *) {
-                                     return absl::OutOfRangeError("expert " + std::to_string(expert) + " of layer " +
-                                                                  std::to_string(layer) + " is too large");
-                                   });
+  auto candidates = makeCandidates(*module(), *store(), live(), {}, {layout}, 0, {}, &refusing);
   ASSERT_TRUE(reference.ok() && candidates.ok()) << reference.status() << candidates.status();
   auto evaluator = makeEvaluator(**reference, **candidates, texts(), {0, 1});
   const auto &layers = (*reference)->bundle().moe_layers;
