@@ -111,7 +111,13 @@ struct Part {
     }
     return x;
   }
-  static Expr thrice(Expr bytes) { return bytes + bytes + bytes; }
+  // Twice by way of dwords where there is no product of bytes: LLVM would gather plain sums into such products.
+  Expr thrice(Expr bytes) const {
+    if (asBytes) {
+      return bytes + bytes + bytes;
+    }
+    return bitcast(k, (bitcast(k, bytes, dwordType()) << 1) & static_cast<double>(~0x01010101), byteType()) + bytes;
+  }
   // The negated codes, -2 .. 0: comparisons with a third and two thirds of 256 give -1 where they hold. Instruction sets
   // compare signed bytes.
   Expr negatedCodes(int64_t dword) const {
@@ -145,7 +151,7 @@ Exprs vnniDots(KernelBuilder &k, const TileGroup &group) {
       // The digit of a fraction x is (3 x - x') / 256 with x' = 3 x mod 256: two products instead of taking it out.
       Expr x = part.fractions(dword);
       accumulate(high, bitcast(k, x, lanes), dword);
-      accumulate(low, bitcast(k, Part::thrice(x), lanes), dword);
+      accumulate(low, bitcast(k, part.thrice(x), lanes), dword);
       fractions = true;
     }
   }
