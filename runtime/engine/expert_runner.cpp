@@ -152,6 +152,7 @@ void ExpertRunner::Expect() {
 // is missing.
 void ExpertRunner::Sort(uint32_t count) {
   ready_count_ = missing_count_ = next_missing_ = 0;
+  StepLoad load;
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t key = key_base_[layer_] + groups_[i].expert;
     int32_t slot = cache_.Use(key, groups_[i].count);
@@ -159,7 +160,11 @@ void ExpertRunner::Sort(uint32_t count) {
     int32_t loading = slot >= 0 ? -1 : cache_.Find(key);
     tasks_[i] = {groups_[i], slot, 0};
     if (slot >= 0) {
-      if (predicted) cache_.Unpin(slot);  // it was kept for this step
+      load.hit_pairs += groups_[i].count;
+      if (predicted) {
+        cache_.Unpin(slot);  // it was kept for this step
+        load.predicted_pairs += groups_[i].count;
+      }
       ready_[ready_count_++] = i;
       ++times_.hits;
     } else {
@@ -173,12 +178,13 @@ void ExpertRunner::Sort(uint32_t count) {
         predicted = true;
       } else {
         missing_[missing_count_++] = i;
+        load.missing_bytes += VariantOf(layer_, groups_[i].expert).record_bytes;
       }
     }
     if (predicted) ++prefetch_hits_;
   }
   hits_left_ = times_.hits != 0;
-  schedule_.Settle(layer_, missing_count_, times_.begin, Drop, this);
+  schedule_.Settle(layer_, load, times_.begin, Drop, this);
 }
 
 // A record that was predicted in vain need not stay.
@@ -194,7 +200,7 @@ void ExpertRunner::Drop(void *self, uint32_t layer, uint32_t expert) {
 
 void ExpertRunner::DropPredicted() {
   uint64_t now = clock_->Now();
-  for (uint32_t layer = 0; layer < bundle_->moe_layers.size; ++layer) schedule_.Settle(layer, 0, now, Drop, this);
+  for (uint32_t layer = 0; layer < bundle_->moe_layers.size; ++layer) schedule_.Settle(layer, {}, now, Drop, this);
 }
 
 // Keeps the storage busy first, then computes what is at hand, then waits. Computed experts are unpinned: their slots
@@ -289,9 +295,11 @@ void ExpertRunner::GiveBack(int32_t slot, uint32_t bytes) {
 
 void ExpertRunner::Tend() {
   ReadDone done[kReadDepth];
+  uint64_t start = clock_->Now();
   // Outside of a step no task waits, so nothing can fail.
   if (flights_ != 0 && !Take(done, reader_->Poll(done), false).ok()) return;
   Prefetch();
+  schedule_.Spent(clock_->Now() - start);
 }
 
 // Reads what is most likely of the layers ahead, as long as it is worth it.

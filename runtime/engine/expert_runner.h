@@ -61,6 +61,9 @@ class ExpertRunner {
     if (flights_ != 0 || distance_ <= Schedule::kReach) Tend();
   }
 
+  // Whether predictions are of use now: not where nothing is read ahead and the cache's policy does not ask for them.
+  bool heeds_predictions() const { return schedule_.active() || cache_.policy() == CachePolicy::kNextUse; }
+
   // Waits until nothing is in flight.
   void Stop();
 

@@ -64,7 +64,10 @@ void Session::CallKernel(uint32_t index, const emoe_kernel_args &args) {
 
 // Looking ahead is for decoding: a chunk of several tokens touches most experts whatever they are.
 void Session::LookAhead(const Step &step, uint32_t count) {
-  if (look_ahead_ == nullptr && (count != 1 || !predicting_ || !predictor_.WantsLookAhead(step.layer))) return;
+  if (look_ahead_ == nullptr && (count != 1 || !predicting_ || !predictor_.WantsLookAhead(step.layer) ||
+                                 !runner_.heeds_predictions())) {
+    return;
+  }
   size_t first = 0;
   for (uint32_t kernel : {step.kernel, step.router}) {
     emoe_kernel_args args = {};

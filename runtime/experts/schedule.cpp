@@ -138,6 +138,7 @@ uint32_t Schedule::loaded() const {
 void Schedule::Learn(const Load &load, bool used) {
   ++(used ? counters_.used : counters_.wasted);
   ++settled_;
+  in_vain_ += !used;
   counters_.expected += static_cast<double>(load.q);
   trust_used_ = kForget * trust_used_ + used;
   trust_expected_ = kForget * trust_expected_ + static_cast<double>(load.q);
@@ -163,24 +164,36 @@ bool Schedule::Use(uint32_t layer, uint32_t expert, uint64_t now) {
   const Load &load = loads_[i];
   uint64_t cost = static_cast<uint64_t>(Cost(load.bytes));
   uint64_t rest = load.loaded || load.due <= now ? 0 : load.due - now;
-  if (rest < cost) {
-    counters_.saved_ns += cost - rest;
-    saved_ += cost - rest;
-  }
+  if (rest < cost) avoided_ns_ += cost - rest;
   Learn(load, true);
   loads_[i] = loads_[--count_];
   return true;
 }
 
-void Schedule::Settle(uint32_t layer, uint32_t missing, uint64_t now,
+// Waiting is reading less the computing of what is in memory meanwhile: only what is spared of it is gained.
+void Schedule::Settle(uint32_t layer, const StepLoad &step, uint64_t now,
                       void (*drop)(void *user, uint32_t layer, uint32_t expert), void *user) {
+  if (avoided_ns_ != 0) {
+    auto waiting = [this](double reading, uint64_t pairs) {
+      double left = reading - pair_ns_ * static_cast<double>(pairs);
+      return left > 0 ? left : 0;
+    };
+    double reading = Cost(step.missing_bytes);
+    double saved = waiting(reading + static_cast<double>(avoided_ns_), step.hit_pairs - step.predicted_pairs) -
+                   waiting(reading, step.hit_pairs);
+    if (saved > 0) {
+      counters_.saved_ns += static_cast<uint64_t>(saved);
+      saved_ += static_cast<uint64_t>(saved);
+    }
+    avoided_ns_ = 0;
+  }
   for (uint32_t i = 0; i < count_;) {
     Load load = loads_[i];
     if (load.layer != layer) {
       ++i;
       continue;
     }
-    if (!load.loaded && missing != 0 && load.due > now) {
+    if (!load.loaded && step.missing_bytes != 0 && load.due > now) {
       counters_.delayed_ns += load.due - now;
       delayed_ += load.due - now;
     }
@@ -195,10 +208,12 @@ void Schedule::Judge() {
   if (state_ != PrefetchState::kOn) return;
   if (doubted_ >= 4 * kJudgeAfter) return Pause(PrefetchState::kUnprofitable);
   if (settled_ >= kJudgeAfter) {
-    if (delayed_ > saved_) return Pause(PrefetchState::kUnprofitable);
+    // Checking a record that is used would have been due in any case.
+    double cost = static_cast<double>(delayed_) + static_cast<double>(spent_) * in_vain_ / settled_;
+    if (cost > static_cast<double>(saved_)) return Pause(PrefetchState::kUnprofitable);
     pause_ = kFirstPause;
-    settled_ = asked_ = allowed_ = 0;
-    saved_ = delayed_ = 0;
+    settled_ = in_vain_ = asked_ = allowed_ = 0;
+    saved_ = delayed_ = spent_ = 0;
   } else if (asked_ >= 4 * kJudgeAfter) {
     if (allowed_ == 0) return Pause(PrefetchState::kSaturated);
     asked_ = allowed_ = 0;
@@ -209,8 +224,8 @@ void Schedule::Pause(PrefetchState why) {
   state_ = why;
   resume_at_ = steps_ + pause_;
   pause_ = pause_ < kLongestPause ? 2 * pause_ : pause_;
-  settled_ = asked_ = allowed_ = doubted_ = 0;
-  saved_ = delayed_ = 0;
+  settled_ = in_vain_ = asked_ = allowed_ = doubted_ = 0;
+  saved_ = delayed_ = spent_ = 0;
   trust_used_ = trust_expected_ = kTrust;
   ++counters_.pauses;
 }

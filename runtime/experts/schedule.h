@@ -32,13 +32,21 @@ enum class PrefetchState : uint8_t {
 };
 const char *PrefetchText(PrefetchState state);
 
+// What a step finds when its router has answered.
+struct StepLoad {
+  uint64_t missing_bytes = 0;    // of records that have to be read
+  uint64_t hit_pairs = 0;        // (token, choice) pairs of records in memory
+  uint64_t predicted_pairs = 0;  // of them, those of records that a predicted read brought
+};
+
 struct PrefetchCounters {
   uint64_t reads = 0, bytes = 0;  // predicted records that were read
   uint64_t used = 0, wasted = 0;  // of them: by the layer step that they were for, or not
   uint64_t failed = 0;            // could not be read, or were damaged; read again when demanded
   uint64_t pauses = 0;            // times that predicting was paused
   double expected = 0;            // how many of used + wasted should have been used: the sum of their chances
-  uint64_t saved_ns = 0, delayed_ns = 0;  // estimated time of demanded reads saved, and added
+  uint64_t saved_ns = 0, delayed_ns = 0;  // estimated: waiting for demanded reads saved, and added
+  uint64_t spent_ns = 0;                  // computing: choosing and checking predicted records
 };
 
 class Schedule {
@@ -76,10 +84,15 @@ class Schedule {
   void Loaded(uint32_t layer, uint32_t expert, bool failed);
   // An expert of the step at hand is used; true if a predicted read brought it or is about to.
   bool Use(uint32_t layer, uint32_t expert, uint64_t now);
-  // All experts of the step were told to Use; `missing` of them have to be read. What was predicted for the layer and
-  // not used is wasted. `drop` (may be null) gets these experts, if they are in memory.
-  void Settle(uint32_t layer, uint32_t missing, uint64_t now, void (*drop)(void *user, uint32_t layer, uint32_t expert),
+  // All experts of the step were told to Use. What was predicted for the layer and not used is wasted. `drop` (may be
+  // null) gets these experts, if they are in memory.
+  void Settle(uint32_t layer, const StepLoad &load, uint64_t now, void (*drop)(void *user, uint32_t layer, uint32_t expert),
               void *user);
+  // Computing that choosing or checking predicted records took.
+  void Spent(uint64_t nanoseconds) {
+    counters_.spent_ns += nanoseconds;
+    spent_ += nanoseconds;
+  }
   uint32_t pending() const { return count_; }
   uint32_t loaded() const;  // of them, those whose reads have ended
   bool Pending(uint32_t layer, uint32_t expert) const { return Find(layer, expert) < count_; }
@@ -129,10 +142,11 @@ class Schedule {
 
   // The budget, and what predicting gained since it was last judged.
   uint64_t bytes_per_token_ = 0, bytes_left_ = 0;
-  uint64_t saved_ = 0, delayed_ = 0;
+  uint64_t avoided_ns_ = 0;  // reading that the step at hand is spared
+  uint64_t saved_ = 0, delayed_ = 0, spent_ = 0;
   static constexpr double kTrust = 8;  // records that predictors are trusted for, before anything is known
   double trust_used_ = kTrust, trust_expected_ = kTrust;  // of what was settled lately: used, and the sum of chances
-  uint32_t settled_ = 0, asked_ = 0, allowed_ = 0;
+  uint32_t settled_ = 0, in_vain_ = 0, asked_ = 0, allowed_ = 0;
   uint32_t doubted_ = 0;  // refusals in a row that trust alone explains
   uint64_t steps_ = 0, resume_at_ = 0, pause_ = 0;
   PrefetchCounters counters_;

@@ -44,6 +44,13 @@ def main():
                  for io, direct in itertools.product(("uring", "pread"), ("on", "off", "auto"))]
         runs += [("--policy", p, "--memory-budget", str(budgets[2])) for p in ("lru", "lfu", "edgemoe", "least-stale", "next-use")]
         runs += [("--threads", "3", "--prefill-chunk", "7", "--memory-budget", str(budgets[1]), "--io", "pread")]
+        # What is read when: predictors, read-ahead, its budget, shares of the experts, at two budgets and two chunks.
+        for predictor, ahead, slots in itertools.product(
+                ("auto", "none", "static", "previous-token", "table", "look-ahead"),
+                ((), ("--no-prefetch",), ("--prefetch-mib", "0.1")), ("12.5%", "40%")):
+            runs.append(("--predictor", predictor, *ahead, "--slots", slots, "--prefill-chunk", "4"))
+        runs += [("--predictor", "previous-token", "--policy", policy, "--slots", "20%", "--prefill-chunk", "1", "--io", io)
+                 for policy, io in itertools.product(("lru", "lfu", "edgemoe", "least-stale", "next-use"), ("uring", "pread"))]
         different, unavailable = [], []
         for extra in runs:
             budget = () if "--memory-budget" in extra else ("--memory-budget", "max")

@@ -48,11 +48,13 @@ void PrintPrefetch(const Session &session, void (*print)(const char *format, ...
   PrintPredictors(session, print);
   if (p.reads == 0) return;
   print("  read ahead: %llu experts, %.1f MB; %.0f %% of them used (%.0f %% expected), %llu wasted, %llu failed\n"
-        "  of the experts needed %.1f %% came that way; waiting saved about %.1f ms, added about %.1f ms\n", N(p.reads),
+        "  of the experts needed %.1f %% came that way; waiting saved about %.1f ms, added about %.1f ms; computing %.1f ms\n",
+        N(p.reads),
         static_cast<double>(p.bytes) / 1e6, 100 * Share(static_cast<double>(p.used), settled),
         100 * Share(p.expected, settled), N(p.wasted), N(p.failed),
         100 * Share(static_cast<double>(stats.prefetch_hits), static_cast<double>(stats.hits + stats.misses)),
-        static_cast<double>(p.saved_ns) / 1e6, static_cast<double>(p.delayed_ns) / 1e6);
+        static_cast<double>(p.saved_ns) / 1e6, static_cast<double>(p.delayed_ns) / 1e6,
+        static_cast<double>(p.spent_ns) / 1e6);
 }
 
 void PrintPrefetchJson(const Session &session) {
@@ -60,9 +62,10 @@ void PrintPrefetchJson(const Session &session) {
   const PrefetchCounters &p = stats.predicted;
   Print("\"prefetch\": {\"state\": \"%s\", \"idle_share\": %.4f, \"pauses\": %llu, \"reads\": %llu, "
         "\"bytes\": %llu, \"used\": %llu, \"wasted\": %llu, \"failed\": %llu, \"expected\": %.2f, \"hits\": %llu, "
-        "\"saved_seconds\": %.4f, \"delayed_seconds\": %.4f}", PrefetchText(stats.prefetch), stats.idle_share,
+        "\"saved_seconds\": %.4f, \"delayed_seconds\": %.4f, \"spent_seconds\": %.4f}", PrefetchText(stats.prefetch), stats.idle_share,
         N(p.pauses), N(p.reads), N(p.bytes), N(p.used), N(p.wasted), N(p.failed), p.expected, N(stats.prefetch_hits),
-        static_cast<double>(p.saved_ns) / 1e9, static_cast<double>(p.delayed_ns) / 1e9);
+        static_cast<double>(p.saved_ns) / 1e9, static_cast<double>(p.delayed_ns) / 1e9,
+        static_cast<double>(p.spent_ns) / 1e9);
   const Predictor &predictor = session.predictor();
   Print(", \"predictors\": [");
   for (uint32_t layer = 0; layer < predictor.layers(); ++layer) {

@@ -149,6 +149,81 @@ TEST(Faults, RecoversAfterReset) {
   EXPECT_EQ(logits, model.Reference(tokens));
 }
 
+// Ends each read when it is submitted. Predicted reads fail, or bring wrong bytes.
+class FailingAhead final : public Reader {
+ public:
+  FailingAhead(const Model &model, bool wrong_bytes) : model_(model), wrong_bytes_(wrong_bytes) {}
+  void Submit(const ReadRequest &request) override {
+    uint64_t ahead = session->experts().schedule().counters().reads;
+    Copy(request);
+    done_[in_flight_++] = {request.tag, OkStatus()};
+    if (ahead == ahead_) return;
+    ahead_ = ahead;
+    if (wrong_bytes_) {
+      static_cast<char *>(request.out)[100] ^= 1;
+    } else {
+      done_[in_flight_ - 1].status = Error(StatusCode::kIo, "the fake storage failed");
+    }
+  }
+  Status Wait(ReadDone *done, uint32_t *count) override {
+    now += 1000;
+    *count = Poll(done);
+    return OkStatus();
+  }
+  uint32_t Poll(ReadDone *done) override {
+    uint32_t count = in_flight_;
+    for (uint32_t i = 0; i < count; ++i) done[i] = done_[i];
+    in_flight_ = 0;
+    return count;
+  }
+  Status ReadAgain(const ReadRequest &request) override {
+    Copy(request);
+    return OkStatus();
+  }
+  void Close() override {}
+  const char *name() const override { return "failing ahead"; }
+  bool direct() const override { return false; }
+
+  static uint64_t now;
+  const Session *session = nullptr;
+
+ private:
+  void Copy(const ReadRequest &request) {
+    memcpy(request.out, reinterpret_cast<const char *>(model_.experts.data()) + (request.offset - model_.bundle.experts.offset),
+           request.bytes);
+  }
+  const Model &model_;
+  bool wrong_bytes_;
+  ReadDone done_[kReadDepth];
+  uint64_t ahead_ = 0;
+};
+uint64_t FailingAhead::now = 1;
+
+TEST(Faults, PredictedReadsThatFailDoNoHarm) {
+  const Clock clock = {[](void *) { return FailingAhead::now += 100; }, [](void *, uint64_t) {}, nullptr, nullptr};
+  for (bool wrong_bytes : {false, true}) {
+    Model model;
+    FailingAhead reader(model, wrong_bytes);
+    SessionOptions options = Options(1, 1);
+    options.clock = &clock;
+    options.reader = &reader;
+    options.predictor = "previous-token";
+    options.memory.expert_bytes = 8 * kRecordBytes;
+    Status status;
+    SessionPtr session = Make(model, options, &status);
+    ASSERT_TRUE(status.ok()) << status.what;
+    reader.session = session.get();
+    std::vector<int32_t> tokens = Tokens(60);
+    std::vector<float> logits;
+    status = session->Forward(tokens.data(), tokens.size(), Want::kAll, {Collect, &logits});
+    ASSERT_TRUE(status.ok()) << status.what;
+    EXPECT_EQ(logits, model.Reference(tokens));
+    EXPECT_GT(session->stats().predicted.reads, 0u);
+    EXPECT_EQ(session->stats().predicted.failed, session->stats().predicted.reads);
+    EXPECT_FALSE(session->failure().happened);
+  }
+}
+
 std::atomic<int> short_completions{0};
 // Turns io_uring's completions into short or failed ones by asking for reads that the kernel cannot do whole.
 int EnterThatFails(int fd, uint32_t submit, uint32_t wait_for, uint32_t flags, const void *arg, size_t bytes) {

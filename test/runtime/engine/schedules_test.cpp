@@ -15,7 +15,7 @@ namespace {
 using namespace fake;
 
 #if defined(EMOE_SANITIZED)
-constexpr int kSchedules = 2000;
+constexpr int kSchedules = 500;
 #else
 constexpr int kSchedules = 10000;
 #endif

@@ -130,7 +130,7 @@ TEST(Schedule, AddsUpWhatItSavedAndDelayed) {
   EXPECT_TRUE(p.schedule.Use(next, 1, p.now));
   EXPECT_FALSE(p.schedule.Use(next, 7, p.now));
   std::vector<uint32_t> dropped;
-  p.schedule.Settle(next, 1, p.now, [](void *user, uint32_t, uint32_t expert) {
+  p.schedule.Settle(next, {kBytes, 1, 1}, p.now, [](void *user, uint32_t, uint32_t expert) {
     static_cast<std::vector<uint32_t> *>(user)->push_back(expert);
   }, &dropped);
   const PrefetchCounters &c = p.schedule.counters();
@@ -152,7 +152,7 @@ TEST(Schedule, PausesWhenItDoesNotPay) {
   bool waste = false;
   for (; steps < 20000 && pauses.size() < 3; ++steps) {
     p.Begin();
-    p.schedule.Settle(p.layer, 1, p.now, nullptr, nullptr);
+    p.schedule.Settle(p.layer, {kBytes, 0, 0}, p.now, nullptr, nullptr);
     if (waste) p.now += 25000;
     p.EndReads();
     PrefetchState state = p.schedule.state();
@@ -180,7 +180,7 @@ TEST(Schedule, PausesWhenTheStorageIsSaturated) {
   p.Learn(100);  // a layer lasts 0.1 us, a record takes 10
   for (int i = 0; i < 200; ++i) {
     p.Begin();
-    p.schedule.Settle(p.layer, 1, p.now, nullptr, nullptr);
+    p.schedule.Settle(p.layer, {kBytes, 0, 0}, p.now, nullptr, nullptr);
     p.End(100);
     EXPECT_FALSE(p.Predict(p.layer, 0, 0.9f));
   }
@@ -195,7 +195,7 @@ TEST(Schedule, CorrectsChances) {
   uint64_t read = 0, asked = 0;
   for (int i = 0; i < 400; ++i) {
     p.Begin();
-    p.schedule.Settle(p.layer, 0, p.now, nullptr, nullptr);
+    p.schedule.Settle(p.layer, {}, p.now, nullptr, nullptr);
     p.End(0);
     ++asked;
     if (p.Predict(p.layer, 0, 0.9f)) {
@@ -221,6 +221,45 @@ TEST(Schedule, ForgetsFailedReads) {
   EXPECT_EQ(p.schedule.counters().failed, 1u);
   p.Begin();
   EXPECT_FALSE(p.schedule.Use(p.layer, 3, p.now));
+}
+
+// Reads that would have ended while what is in memory was computed cost nothing: sparing them saves nothing.
+TEST(Schedule, SavesOnlyWaiting) {
+  for (uint64_t pairs : {1, 2}) {
+    Program p;
+    p.Learn(25000);
+    p.schedule.Computed(1, 10000);  // a pair takes as long as a read
+    p.Begin();
+    p.End(0);
+    ASSERT_TRUE(p.Predict(p.layer, 0, 0.9f));
+    p.now += 25000;
+    p.EndReads();
+    p.schedule.Loaded(p.layer, 0, false);
+    p.Begin();
+    EXPECT_TRUE(p.schedule.Use(p.layer, 0, p.now));
+    p.schedule.Settle(p.layer, {0, pairs, 1}, p.now, nullptr, nullptr);
+    EXPECT_EQ(p.schedule.counters().saved_ns, pairs == 1 ? 10000u : 0u);
+  }
+}
+
+// A record that cost more to check than the read that it spared, and most are not used.
+TEST(Schedule, PausesWhenCheckingCostsMore) {
+  Program p;
+  p.Learn(1000000);
+  for (int i = 0; i < 200 && p.schedule.state() != PrefetchState::kUnprofitable; ++i) {
+    p.Begin();
+    if (i % 2 == 0) p.schedule.Use(p.layer, 0, p.now);
+    p.schedule.Settle(p.layer, {}, p.now, nullptr, nullptr);
+    p.End(0);
+    if (p.Predict(p.layer, 0, 0.9f)) {
+      p.now += 10000;
+      p.EndReads();
+      p.schedule.Loaded(p.layer, 0, false);
+      p.schedule.Spent(40000);
+    }
+    p.now += 1000000;
+  }
+  EXPECT_EQ(p.schedule.state(), PrefetchState::kUnprofitable);
 }
 
 TEST(Schedule, KnowsHowIdleTheStorageIs) {
