@@ -82,6 +82,8 @@ else
     cmake -S . -B build-fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang-19 \
       -DCMAKE_CXX_COMPILER=clang++-19 -DEMOE_FUZZ=ON -DEMOE_SANITIZE=address,undefined || return 1
     local target
+    cmake --build build-fuzz --parallel "$threads" --target onnx_seeds || return 1
+    build-fuzz/fuzz/onnx_seeds build-fuzz/corpus/onnx_fuzz || return 1
     for target in bundle_fuzz tokenizer_fuzz onnx_fuzz; do
       cmake --build build-fuzz --parallel "$threads" --target "$target" || return 1
       mkdir -p "build-fuzz/corpus/$target"

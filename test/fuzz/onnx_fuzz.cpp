@@ -1,4 +1,4 @@
-// Fuzzes the ONNX frontend: any bytes give an error or a module that verifies. Seeds: test/models/*/model.onnx.
+// Fuzzes the ONNX frontend: any bytes give an error or a module that verifies. Seeds: onnx_seeds.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
