@@ -77,11 +77,15 @@ int LogitsVerb(const Options &options) {
   size_t count = 0;
   if (int code = ReadTokens(options.tokens, &ids, &count)) return code;
   uint32_t context = static_cast<uint32_t>(count);
-  if (int code = work.MakeSession(context, true, false)) return code;
+  if (int code = work.Check(context, true, false)) return code;
   int fd = open(options.output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   NpySink sink{fd, work.bundle.model.vocab};
   if (fd < 0 || !WriteNpyHeader(fd, count, sink.vocab)) {
     return Fail(4, "%s: cannot write: %s", options.output, strerror(errno));
+  }
+  if (int code = work.MakeSession(context, true, false)) {
+    unlink(options.output);
+    return code;
   }
   Status status = work.session->Forward(ids, count, Want::kAll, {WriteRows, &sink});
   if (close(fd) != 0 && status.ok()) status = Error(StatusCode::kIo, "writing the logits failed", 0, errno);

@@ -158,6 +158,8 @@ const Flag kFlags[] = {
      }},
     {"--io-timeout", "SECONDS", "give up when the storage does not answer (default 30)", kSessions,
      [](Options *o, const char *v) { return Number32(v, 1, &o->io_timeout) && o->io_timeout <= 3600; }},
+    {"--no-sandbox", nullptr, "keep the right to open files and to call the whole kernel while the bundle's code runs",
+     kSessions, [](Options *o, const char *) { o->sandbox = false; return true; }},
     {"--isa", "NAME", "kernels to use (default: the best that this processor runs)", kSessions,
      [](Options *o, const char *v) { return *(o->isa = v) != 0; }},
     {"--policy", "NAME", "which expert makes room: lfu, lru, edgemoe, least-stale, next-use (default: the bundle's)", kSessions,

@@ -15,7 +15,7 @@ constexpr size_t kMostTexts = 64;
 
 struct Options {
   const char *verb = nullptr, *bundle = nullptr;
-  bool json = false;
+  bool json = false, sandbox = true;
 
   uint64_t budget = 0;       // bytes; 0: not given
   bool budget_max = false;   // --memory-budget max

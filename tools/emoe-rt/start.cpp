@@ -11,6 +11,7 @@
 #include "runtime/image/image.h"
 #include "runtime/memory/usage.h"
 #include "tools/emoe-rt/output.h"
+#include "tools/emoe-rt/sandbox.h"
 
 namespace emoe::rt {
 namespace {
@@ -159,8 +160,16 @@ int Work::MakeSession(uint32_t context, bool all_logits, bool tokenizer, Session
       o.memory.budget = available > plan.floor + plan.floor / 8 ? available : plan.floor + plan.floor / 8;
     }
   }
+#if defined(EMOE_SANITIZED)
+  constexpr bool kSandbox = false;  // the sanitizers' own work at the end needs more
+#else
+  constexpr bool kSandbox = true;
+#endif
+  if (kSandbox && options.sandbox) RestrictFiles(options.bundle);
   Status status = Session::Create(bundle, provider, o, &session);
-  return status.ok() ? 0 : Failed(status);
+  if (!status.ok()) return Failed(status);
+  if (kSandbox && options.sandbox) RestrictCalls();
+  return 0;
 }
 
 bool ReadWhole(const char *path, char **text, size_t *bytes) {

@@ -24,6 +24,7 @@ struct Work {
   // Refuses at once what cannot work: no model in the bundle, no tokenizer where text goes in or out, no kernels for this
   // processor, a budget below the floor.
   int Check(uint32_t context, bool all_logits, bool tokenizer);
+  // Unless --no-sandbox is given, the process can open no more files afterwards: what the verb writes is opened before.
   // `context` and `all_logits` as the verb needs them; `tokenizer`: text goes in or out.
   int MakeSession(uint32_t context, bool all_logits, bool tokenizer, SessionOptions *base = nullptr);
   int Failed(const Status &status) const;
