@@ -481,6 +481,15 @@ absl::Status Compilation::writeOutput() {
     return contents.status();
   }
   followRouting(*contents);
+  if (calibration) {
+    contents->index.calibration = std::make_unique<fb::CalibrationT>();
+    fb::CalibrationT &facts = *contents->index.calibration;
+    facts.texts = absl::StrJoin(calibration->facts.files, ", ");
+    facts.hash = calibration->facts.hash;
+    facts.fit_tokens = calibration->facts.fitTokens;
+    facts.held_out_tokens = calibration->facts.heldOutTokens;
+    facts.held_out_loss = calibration->heldOutLoss;
+  }
   if (widths) {
     contents->index.widths = widthsTable(*widths, adaptRun);
   }

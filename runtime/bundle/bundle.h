@@ -183,6 +183,11 @@ struct Bundle {
   struct {
     Text producer, source, source_hash, options;
   } provenance;
+  struct {
+    Text texts, hash;
+    uint64_t fit_tokens = 0, held_out_tokens = 0;
+    float held_out_loss = 0;
+  } calibration;  // empty without texts
   Span<PredictorEntry> predictors;  // one per mixture layer, or none
   struct {
     Text policy, rounding, measure, uniform_format, rival_format, notes;

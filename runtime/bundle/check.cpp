@@ -91,6 +91,17 @@ Status Checker::CheckPlan() {
       !IsPlainText(provenance.options)) {
     return Bad("provenance: a text is not plain UTF-8");
   }
+  const auto &calibration = b_.calibration;
+  if (!IsPlainText(calibration.texts) || !IsPlainText(calibration.hash)) {
+    return Bad("calibration: a text is not plain UTF-8");
+  }
+  if ((calibration.fit_tokens == 0) != (calibration.held_out_tokens == 0)) {
+    return Bad("calibration: tokens without others to judge on, or the reverse (fitted, held out)",
+               calibration.fit_tokens, calibration.held_out_tokens);
+  }
+  if (!(calibration.held_out_loss >= 0 && calibration.held_out_loss <= 1e6f)) {
+    return Bad("calibration: the loss is not between 0 and a million");
+  }
   return OkStatus();
 }
 

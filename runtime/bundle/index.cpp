@@ -27,7 +27,7 @@ static_assert(sizeof(Record) == 16 && offsetof(Record, first_crc) == 8 && offset
 namespace id {
 enum Bundle : uint16_t {
   kModel, kTensors, kBuffers, kKvLayers, kKernels, kSteps, kLogits, kMoeLayers, kChunkCrcs, kImages, kPlan, kProvenance,
-  kPredictors, kWidths
+  kPredictors, kWidths, kCalibration
 };
 enum Model : uint16_t { kArchitecture, kVocab, kHidden, kLayers, kContext, kFirstToken, kStopTokens, kParameters };
 enum Tensor : uint16_t { kTensorName, kTensorOffset, kTensorBytes, kTensorRows, kTensorColumns, kTensorLayout };
@@ -46,6 +46,7 @@ enum PredictorQuality : uint16_t {
   kJudged, kTokens, kRecall, kRecallLow, kRecallHigh, kRecall2k, kPrecision2k
 };
 enum Provenance : uint16_t { kProducer, kSource, kSourceHash, kOptions };
+enum Calibration : uint16_t { kTexts, kHash, kFitTokens, kHeldOutTokens, kHeldOutLoss };
 enum Widths : uint16_t {
   kWidthPolicy, kRounding, kMeasure, kTolerance, kPredicted, kVerified, kVerifiedError, kDivergence, kExpertBytes,
   kExpertWeights, kUniformFormat, kUniformBytes, kUniformLoss, kRivalFormat, kRivalBytes, kRivalLoss, kRandomLoss,
@@ -113,6 +114,12 @@ class Walk {
     out_->provenance.source = in_.String(provenance, id::kSource, EMOE_LIMIT_TEXT_BYTES);
     out_->provenance.source_hash = in_.String(provenance, id::kSourceHash, EMOE_LIMIT_TEXT_BYTES);
     out_->provenance.options = in_.String(provenance, id::kOptions, EMOE_LIMIT_TEXT_BYTES);
+    FlatTable calibration = in_.Table(root, id::kCalibration);
+    out_->calibration.texts = in_.String(calibration, id::kTexts, EMOE_LIMIT_TEXT_BYTES);
+    out_->calibration.hash = in_.String(calibration, id::kHash, EMOE_LIMIT_TEXT_BYTES);
+    out_->calibration.fit_tokens = in_.Scalar<uint64_t>(calibration, id::kFitTokens, 0);
+    out_->calibration.held_out_tokens = in_.Scalar<uint64_t>(calibration, id::kHeldOutTokens, 0);
+    out_->calibration.held_out_loss = in_.Scalar<float>(calibration, id::kHeldOutLoss, 0);
     ReadWidths(in_.Table(root, id::kWidths));
     return in_.status();
   }

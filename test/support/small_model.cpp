@@ -189,6 +189,12 @@ BundleContents smallModel() {
   index.provenance->source = "modèle.onnx";
   index.provenance->source_hash = "0123456789abcdef";
   index.provenance->options = "--bits 4";
+  index.calibration = std::make_unique<fb::CalibrationT>();
+  index.calibration->texts = "prose.txt, code.txt";
+  index.calibration->hash = "fedcba9876543210";
+  index.calibration->fit_tokens = 300;
+  index.calibration->held_out_tokens = 100;
+  index.calibration->held_out_loss = 4.5f;
   addTensor(index, "embedding", kVocab, kHidden, kInt8, 7 * 1088);
   addTensor(index, "norm", 1, kHidden, kPlain, 256);
   addTensor(index, "head", kVocab, 33, kHalf, 7 * 33 * 32);  // no multiple of 64

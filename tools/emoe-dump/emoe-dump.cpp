@@ -110,6 +110,11 @@ private:
     const auto &p = b.provenance;
     out << "made by: " << str(p.producer) << "\nfrom: " << str(p.source) << " " << str(p.source_hash)
         << "\noptions: " << str(p.options) << "\n";
+    const auto &c = b.calibration;
+    if (c.fit_tokens != 0) {
+      out << "calibrated on: " << str(c.texts) << " (" << str(c.hash) << "), " << c.fit_tokens << " tokens; "
+          << c.held_out_tokens << " held out, of loss " << llvm::format("%.6f", c.held_out_loss) << "\n";
+    }
   }
 
   void printMemory() {
@@ -264,6 +269,15 @@ private:
       text("source_hash", b.provenance.source_hash);
       text("options", b.provenance.options);
     });
+    if (b.calibration.fit_tokens != 0) {
+      j.attributeObject("calibration", [&] {
+        text("texts", b.calibration.texts);
+        text("hash", b.calibration.hash);
+        j.attribute("fit_tokens", b.calibration.fit_tokens);
+        j.attribute("held_out_tokens", b.calibration.held_out_tokens);
+        j.attribute("held_out_loss", b.calibration.held_out_loss);
+      });
+    }
   }
 
   void printMemory() {

@@ -235,6 +235,10 @@ void ExpectSameIndex(const Bundle &b, const fb::Bundle &f) {
                 b.images[i].features == theirs.features() && b.images[i].machine == theirs.machine());
   }
   if (f.provenance()) ExpectSame(b.provenance.options, f.provenance()->options());
+  if (f.calibration()) {
+    ExpectSame(b.calibration.texts, f.calibration()->texts());
+    EXPECT_EQ(b.calibration.held_out_tokens, f.calibration()->held_out_tokens());
+  }
 }
 
 TEST(IndexReader, AcceptsOnlyWhatTheLibraryAcceptsAndReadsTheSame) {

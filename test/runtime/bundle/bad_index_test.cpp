@@ -48,6 +48,10 @@ constexpr const char *kExpertsOperand = "step: an operand of experts is no buffe
 constexpr const char *kOrder = "step: mixture layers do not run once each, in order (step, mixture layer)";
 constexpr const char *kTiles = "kernel: its number of tiles is out of range (kernel)";
 constexpr const char *kExtent = "kernel: an extent is larger than the format allows (kernel)";
+constexpr const char *kCalibrationText = "calibration: a text is not plain UTF-8";
+constexpr const char *kCalibrationTokens =
+    "calibration: tokens without others to judge on, or the reverse (fitted, held out)";
+constexpr const char *kCalibrationLoss = "calibration: the loss is not between 0 and a million";
 constexpr const char *kText = "provenance: a text is not plain UTF-8";
 constexpr const char *kName = "tensor: its name is not plain UTF-8 (tensor)";
 constexpr const char *kIsa = "image: isa is empty or not plain UTF-8 (image)";
@@ -146,6 +150,12 @@ const Case kCases[] = {
     {"index: a list is longer than the format allows (offset in the index)", ~0ull, 0,
      [](B &b) { b.plan->choices.resize(1025); }},
     {kText, 0, 0, [](B &b) { b.provenance->producer = "\xff"; }},
+    {kCalibrationText, 0, 0, [](B &b) { b.calibration->texts = "\xff"; }},
+    {kCalibrationText, 0, 0, [](B &b) { b.calibration->hash = "a\nb"; }},
+    {kCalibrationTokens, 0, 100, [](B &b) { b.calibration->fit_tokens = 0; }},
+    {kCalibrationTokens, 300, 0, [](B &b) { b.calibration->held_out_tokens = 0; }},
+    {kCalibrationLoss, 0, 0, [](B &b) { b.calibration->held_out_loss = -1; }},
+    {kCalibrationLoss, 0, 0, [](B &b) { b.calibration->held_out_loss = NAN; }},
     {kText, 0, 0, [](B &b) { b.provenance->source = "a\x7f"; }},
     {kText, 0, 0, [](B &b) { b.provenance->source_hash = std::string("a\0b", 3); }},
     {kText, 0, 0, [](B &b) { b.provenance->options = "\xc2\x85"; }},         // a C1 control
