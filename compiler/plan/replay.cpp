@@ -54,7 +54,8 @@ private:
     size_t column = 0;
     for (size_t layer = 0; layer < layers.size(); ++layer) {
       bool known = count == 1 && layer + 1 < layers.size() && lookAhead(first, layer + 1);
-      if (known) {
+      if (known && (options.predictor == nullptr ||
+                    options.predictor->kind(static_cast<uint32_t>(layer + 1)) == rt::PredictorKind::kLookAhead)) {
         cache.Expect(static_cast<uint32_t>(layer + 1), probability.data());
       }
       step(layer, first, count, column);

@@ -144,6 +144,8 @@ Status ExpertRunner::Run(uint32_t layer, const ExpertOperands &operands) {
 void ExpertRunner::Expect() {
   if (predictor_ == nullptr || cache_.policy() != CachePolicy::kNextUse || operands_.tokens != 1) return;
   if (layer_ + 1 == bundle_->moe_layers.size) return;
+  // The other predictors say less of it than the cache's own tables (docs/cache.md).
+  if (predictor_->kind(layer_ + 1) != PredictorKind::kLookAhead) return;
   Prediction prediction = predictor_->Predict(layer_ + 1, 1);
   if (prediction.ranked_count != 0) cache_.Expect(layer_ + 1, prediction.probability);
 }
