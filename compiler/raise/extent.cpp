@@ -6,6 +6,12 @@
 
 namespace emoe {
 
+// A damaged model may hold any numbers: sums and products wrap, which no extent of a model that makes sense comes near.
+static int64_t sum(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+static int64_t product(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
+
 Extent Extent::symbol(unsigned id) {
   Extent extent;
   extent.terms.push_back({id, 1});
@@ -21,39 +27,42 @@ bool Extent::operator<(const Extent &other) const {
 }
 
 Extent Extent::operator+(const Extent &other) const {
-  Extent sum(constantPart + other.constantPart);
+  Extent total(emoe::sum(constantPart, other.constantPart));
   size_t i = 0, j = 0;
   while (i < terms.size() || j < other.terms.size()) {
     if (j == other.terms.size() || (i < terms.size() && terms[i].first < other.terms[j].first)) {
-      sum.terms.push_back(terms[i++]);
+      total.terms.push_back(terms[i++]);
     } else if (i == terms.size() || other.terms[j].first < terms[i].first) {
-      sum.terms.push_back(other.terms[j++]);
+      total.terms.push_back(other.terms[j++]);
     } else {
-      if (int64_t coefficient = terms[i].second + other.terms[j].second) {
-        sum.terms.push_back({terms[i].first, coefficient});
+      if (int64_t coefficient = sum(terms[i].second, other.terms[j].second)) {
+        total.terms.push_back({terms[i].first, coefficient});
       }
       ++i;
       ++j;
     }
   }
-  return sum;
+  return total;
 }
 
 Extent Extent::operator*(int64_t factor) const {
   if (factor == 0) {
     return {};
   }
-  Extent product = *this;
-  product.constantPart *= factor;
-  for (auto &[symbol, coefficient] : product.terms) {
-    coefficient *= factor;
+  Extent result = *this;
+  result.constantPart = product(constantPart, factor);
+  for (auto &[symbol, coefficient] : result.terms) {
+    coefficient = product(coefficient, factor);
   }
-  return product;
+  return result;
 }
 
 Extent Extent::operator-(const Extent &other) const { return *this + other * -1; }
 
 std::optional<Extent> Extent::dividedBy(int64_t divisor) const {
+  if (divisor == -1) {
+    return *this * -1;
+  }
   if (divisor == 0 || constantPart % divisor != 0) {
     return std::nullopt;
   }
@@ -69,9 +78,9 @@ std::optional<Extent> Extent::dividedBy(int64_t divisor) const {
 }
 
 int64_t Extent::content() const {
-  int64_t divisor = std::abs(constantPart);
+  int64_t divisor = constantPart < 0 ? product(constantPart, -1) : constantPart;
   for (const auto &[symbol, coefficient] : terms) {
-    divisor = std::gcd(divisor, coefficient);
+    divisor = std::gcd(static_cast<uint64_t>(divisor), static_cast<uint64_t>(coefficient < 0 ? product(coefficient, -1) : coefficient));
   }
   return divisor;
 }
@@ -84,12 +93,12 @@ Volume Volume::of(llvm::ArrayRef<Extent> extents) {
   Volume volume;
   for (const Extent &extent : extents) {
     if (extent.isConstant()) {
-      volume.number *= extent.constant();
+      volume.number = product(volume.number, extent.constant());
       continue;
     }
     int64_t content = extent.content();
-    volume.number *= content;
-    volume.factors.push_back(*extent.dividedBy(content));
+    volume.number = product(volume.number, content);
+    volume.factors.push_back(extent.dividedBy(content).value_or(extent));
   }
   llvm::sort(volume.factors);
   return volume;
@@ -104,7 +113,7 @@ std::optional<Extent> Volume::dividedBy(const Volume &other) const {
     }
     rest.erase(found);
   }
-  if (other.number == 0 || number % other.number != 0 || rest.size() > 1) {
+  if (other.number <= 0 || number % other.number != 0 || rest.size() > 1) {
     return std::nullopt;
   }
   return (rest.empty() ? Extent(1) : rest[0]) * (number / other.number);

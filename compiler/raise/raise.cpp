@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "compiler/raise/raiser.h"
+#include "llvm/ADT/Sequence.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Pass/PassRegistry.h"
 
@@ -28,6 +29,16 @@ const Meaning &Raiser::of(Value value) {
   static const Meaning unknown;
   auto found = meanings.find(value);
   return found == meanings.end() ? unknown : found->second;
+}
+
+void Raiser::set(Value value, Meaning meaning) {
+  if (meaning.is(Kind::Numbers) && volumeOf(meaning.extents) != static_cast<int64_t>(meaning.numbers.size())) {
+    Meaning unknown;
+    unknown.extents = meaning.extents;
+    unknown.ranked = meaning.ranked;
+    meaning = unknown;
+  }
+  meanings[value] = std::move(meaning);
 }
 
 Meaning Raiser::reshaped(Meaning meaning, Extents extents) {
@@ -454,6 +465,29 @@ void Raiser::nameWeights(func::FuncOp main) {
   main.walk([&](Operation *op) { replacer.replaceElementsIn(op); });
 }
 
+LogicalResult Raiser::checkAxes(Operation *op) {
+  if (op->getNumOperands() == 0 || !of(op->getOperand(0)).ranked) {
+    return success();
+  }
+  StringRef name = op->getName().stripDialect();
+  int64_t rank = of(op->getOperand(0)).extents.size();
+  if (op->hasAttr("axis")) {
+    // Flatten cuts before an axis or behind the last; OneHot adds one.
+    int64_t given = intAttr(op, "axis", 0), most = rank - (name == "Flatten" || name == "OneHot" ? 0 : 1);
+    if (given > most || given < -most - (name == "Flatten" ? 0 : 1)) {
+      return op->emitError() << "axis " << given << " is not one of a tensor of rank " << rank;
+    }
+  }
+  if (auto perm = op->getAttrOfType<DenseI64ArrayAttr>("perm"); perm && name == "Transpose") {
+    SmallVector<int64_t> sorted(perm.asArrayRef());
+    llvm::sort(sorted);
+    if (!llvm::equal(sorted, llvm::seq<int64_t>(0, rank))) {
+      return op->emitError() << "perm is no order of the " << rank << " axes";
+    }
+  }
+  return success();
+}
+
 LogicalResult Raiser::run() {
   auto main = module.lookupSymbol<func::FuncOp>("main");
   if (!main || main.isExternal() || !main.getBody().hasOneBlock()) {
@@ -469,6 +503,9 @@ LogicalResult Raiser::run() {
   for (Operation &op : llvm::make_early_inc_range(main.getBody().front())) {
     if (op.hasTrait<OpTrait::IsTerminator>() || !isa<onnx::OnnxDialect>(op.getDialect())) {
       continue;
+    }
+    if (failed(checkAxes(&op))) {
+      return failure();
     }
     builder.setInsertionPointAfter(&op);
     auto entry = handlers.find(op.getName().stripDialect());

@@ -268,6 +268,13 @@ LogicalResult Raiser::expertSplit(Operation *op) {
     }
     sizes = *given;
   }
+  int64_t rest = width;
+  for (int64_t size : sizes) {
+    if (size < 0 || size > rest) {
+      return op->emitError() << "splits " << width << " into parts that it has not";
+    }
+    rest -= size;
+  }
   int64_t start = 0;
   for (auto [result, size] : llvm::zip_equal(op->getResults(), sizes)) {
     Meaning part = outputsOf(input, start, size, 1);

@@ -96,6 +96,9 @@ LogicalResult Raiser::sliceNumbers(Operation *op) {
     return success();
   }
   int64_t rank = input.extents.size();
+  if (ends.numbers.size() != starts.numbers.size()) {
+    return op->emitError() << "has " << starts.numbers.size() << " starts and " << ends.numbers.size() << " ends";
+  }
   SmallVector<int64_t> axes, steps(starts.numbers.size(), 1);
   for (size_t i = 0; i < starts.numbers.size(); ++i) {
     axes.push_back(i);
@@ -113,6 +116,10 @@ LogicalResult Raiser::sliceNumbers(Operation *op) {
       return success();
     }
     steps = *given;
+  }
+  if (axes.size() != starts.numbers.size() || steps.size() != starts.numbers.size()) {
+    return op->emitError() << "has " << starts.numbers.size() << " starts, " << axes.size() << " axes and "
+                           << steps.size() << " steps";
   }
   Extents extents = input.extents;
   bool keepsAll = true;
@@ -205,7 +212,8 @@ LogicalResult Raiser::gatherNumbers(Operation *op) {
 
 LogicalResult Raiser::range(Operation *op) {
   const Meaning &start = of(op->getOperand(0)), &limit = of(op->getOperand(1));
-  if (!start.is(Kind::Numbers) || !limit.is(Kind::Numbers) || integer(op->getOperand(2)) != 1) {
+  if (!start.is(Kind::Numbers) || start.numbers.size() != 1 || !limit.is(Kind::Numbers) ||
+      limit.numbers.size() != 1 || integer(op->getOperand(2)) != 1) {
     return success();
   }
   Extent count = limit.numbers[0] - start.numbers[0];
@@ -274,7 +282,8 @@ LogicalResult Raiser::arithmetic(Operation *op) {
       if (!y.isConstant() || y.constant() == 0) {
         return std::nullopt;
       }
-      return x.isConstant() ? std::optional<Extent>(x.constant() / y.constant()) : x.dividedBy(y.constant());
+      return x.isConstant() && y.constant() != -1 ? std::optional<Extent>(x.constant() / y.constant())
+                                                  : x.dividedBy(y.constant());
     });
     if (!all) {
       return success();
@@ -383,6 +392,11 @@ LogicalResult Raiser::where(Operation *op) {
   const Meaning condition = of(op->getOperand(0)), a = of(op->getOperand(1)), b = of(op->getOperand(2));
   if (condition.is(Kind::Numbers) && a.is(Kind::Numbers) && b.is(Kind::Numbers)) {
     size_t count = std::max({condition.numbers.size(), a.numbers.size(), b.numbers.size()});
+    for (const Meaning *each : {&condition, &a, &b}) {
+      if (each->numbers.size() != 1 && each->numbers.size() != count) {
+        return success();
+      }
+    }
     Meaning meaning;
     meaning.kind = Kind::Numbers;
     for (size_t i = 0; i < count; ++i) {

@@ -45,7 +45,9 @@ std::optional<int64_t> volumeOf(const Extents &extents) {
     if (!extent.isConstant()) {
       return std::nullopt;
     }
-    volume *= extent.constant();
+    if (extent.constant() < 0 || __builtin_mul_overflow(volume, extent.constant(), &volume)) {
+      return std::nullopt;
+    }
   }
   return volume;
 }
@@ -237,6 +239,9 @@ LogicalResult Raiser::reshape(Operation *op) {
   bool allowZero = intAttr(op, "allowzero", 0);
   std::optional<size_t> inferred;
   for (auto [axis, number] : llvm::enumerate(target.numbers)) {
+    if (number.isConstant() && number.constant() < -1) {
+      return op->emitError() << "reshapes to an extent of " << number.constant();
+    }
     if (number == Extent(-1)) {
       inferred = axis;
       extents.push_back(1);
@@ -307,6 +312,9 @@ LogicalResult Raiser::unsqueeze(Operation *op) {
     if (axis < 0 || axis >= rank) {
       return op->emitError() << "axis " << axis << " is not one of the result's " << rank;
     }
+    if (inserted[axis]) {
+      return op->emitError() << "inserts axis " << axis << " twice";
+    }
     inserted[axis] = true;
   }
   Extents extents;
@@ -354,7 +362,7 @@ LogicalResult Raiser::expand(Operation *op) {
       break;
     }
     if (auto volume = volumeOf(extents); volume && *volume <= kMostNumbers) {
-      meaning.numbers.assign(*volume, input.numbers[0]);
+      meaning.numbers.assign(*volume, Extent(input.numbers[0]));
     } else if (input.numbers[0].isConstant()) {
       meaning.kind = Kind::Fill;
       meaning.scalar = input.numbers[0].constant();

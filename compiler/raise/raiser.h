@@ -38,6 +38,8 @@ private:
   void addExpertHandlers();    // raise_experts.cpp
   void add(llvm::StringRef op, Handler handler) { handlers[op].push_back(handler); }
 
+  // Refuses axes that are none: handlers rely on them.
+  mlir::LogicalResult checkAxes(mlir::Operation *op);
   mlir::LogicalResult describeInputs(mlir::func::FuncOp main);
   mlir::LogicalResult finish(mlir::func::FuncOp main);
   mlir::LogicalResult reportOpaque(mlir::Operation *op);
@@ -46,7 +48,8 @@ private:
 
   //===--- meanings ----------------------------------------------------------------------------------------------===//
   const Meaning &of(mlir::Value value);
-  void set(mlir::Value value, Meaning meaning) { meanings[value] = std::move(meaning); }
+  // Known numbers are as many as the extents say: an op of a damaged model for which they are not is opaque.
+  void set(mlir::Value value, Meaning meaning);
   bool known(mlir::Operation *op) { return meanings.count(op->getResult(0)); }
   // The meaning of `value` with other extents.
   static Meaning reshaped(Meaning meaning, Extents extents);

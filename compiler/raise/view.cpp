@@ -7,7 +7,9 @@ namespace emoe {
 int64_t TensorView::elements() const {
   int64_t count = 1;
   for (int64_t extent : extents) {
-    count *= extent;
+    if (extent < 0 || __builtin_mul_overflow(count, extent, &count)) {
+      return 0; // no weight's
+    }
   }
   return count;
 }

@@ -43,7 +43,7 @@ target_compile_options(emoe_runtime_options INTERFACE -fno-exceptions -fno-rtti
 # A GoogleTest executable in build/test/, run by ctest under its name. Labels: quick (the default), slow, measure.
 # Tests of what reads bytes from outside, and of the runtime, also run under the sanitizers: they are part of the
 # target emoe_sanitized_tests and have the label sanitized.
-set(EMOE_SANITIZED_FOLDERS "test/(runtime|frontends|schema|fuzz|compiler/bundle|compiler/tokenizer)")
+set(EMOE_SANITIZED_FOLDERS "test/(runtime|frontends|schema|fuzz|compiler/bundle|compiler/raise|compiler/tokenizer)")
 function(emoe_unit_test)
   cmake_parse_arguments(ARG "" "NAME" "SOURCES;LIBS;LABELS" ${ARGN})
   add_executable(${ARG_NAME} ${ARG_SOURCES})
