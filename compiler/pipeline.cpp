@@ -352,11 +352,11 @@ absl::Status Compilation::adaptPhase(ModuleOp module) {
   run.memory = options.calibrationMemory;
   run.saveSensitivity = options.saveSensitivity;
   for (const std::string &name : options.formats) {
-    absl::StatusOr<LayoutAttr> layout = formatLayout(context, name);
-    if (!layout.ok()) {
-      return layout.status();
+    absl::StatusOr<ExpertFormat> format = formatOf(context, name);
+    if (!format.ok()) {
+      return format.status();
     }
-    run.formats.push_back(*layout);
+    run.formats.push_back(*format);
   }
   std::string step;
   run.adapt.progress = [&](double done, const std::string &what) {

@@ -18,9 +18,6 @@ using namespace mlir;
 namespace emoe {
 namespace {
 
-constexpr unsigned kGroups[] = {32, 64, 128, 256};
-constexpr const char *kDefaultFormats[] = {"ternary-128", "2-128", "3-128", "4-64", "8-32"};
-
 // A mixture layer's op and its experts' weights.
 struct LayerWeights {
   MoeOp moe;
@@ -97,42 +94,8 @@ absl::StatusOr<ExpertValues> readExpert(const LayerWeights &layer, size_t expert
 
 } // namespace
 
-std::string formatName(LayoutAttr layout) {
-  if (!layout.hasScales()) {
-    return absl::StrCat(layout.getBits());
-  }
-  return absl::StrCat(layout.getCodebook() == Codebook::Ternary ? "ternary" : absl::StrCat(layout.getBits()), "-",
-                      layout.getGroup());
-}
-
-absl::StatusOr<LayoutAttr> formatLayout(MLIRContext &context, StringRef name) {
-  auto [width, groupText] = name.split('-');
-  unsigned group = 0, bits = 0;
-  const bool ternary = width == "ternary";
-  const bool sound = !groupText.getAsInteger(10, group) && llvm::is_contained(kGroups, group) &&
-                     (ternary || (!width.getAsInteger(10, bits) && (bits == 2 || bits == 3 || bits == 4 || bits == 8)));
-  if (!sound) {
-    return absl::InvalidArgumentError(absl::StrCat("there is no format ", name.str(),
-                                                   "; formats are ternary, 2, 3, 4 or 8, a dash, and a group of 32, "
-                                                   "64, 128 or 256 columns, like 3-128"));
-  }
-  return LayoutAttr::get(&context, ternary ? 2 : bits, FloatType::F16, group, ZeroPoint::Symmetric,
-                         ternary     ? Codebook::Ternary
-                         : bits <= 3 ? Codebook::Centred
-                                     : Codebook::Integer,
-                         16);
-}
-
-std::vector<LayoutAttr> defaultFormats(MLIRContext &context) {
-  std::vector<LayoutAttr> formats;
-  for (const char *name : kDefaultFormats) {
-    formats.push_back(*formatLayout(context, name));
-  }
-  return formats;
-}
-
 absl::StatusOr<std::vector<std::vector<uint64_t>>> expertBytes(ModuleOp module,
-                                                               const std::vector<LayoutAttr> &layouts) {
+                                                               const std::vector<ExpertFormat> &formats) {
   absl::StatusOr<std::vector<LayerWeights>> layers = findLayers(module);
   if (!layers.ok()) {
     return layers.status();
@@ -140,9 +103,10 @@ absl::StatusOr<std::vector<std::vector<uint64_t>>> expertBytes(ModuleOp module,
   std::vector<std::vector<uint64_t>> bytes;
   for (const LayerWeights &layer : *layers) {
     bytes.emplace_back();
-    for (LayoutAttr layout : layouts) {
-      bytes.back().push_back(packedBytes(layout, layer.shape.hidden, layer.shape.model) * (layer.shape.gated ? 2 : 1) +
-                             packedBytes(layout, layer.shape.model, layer.shape.hidden));
+    for (const ExpertFormat &format : formats) {
+      bytes.back().push_back(packedBytes(format.gateUp, layer.shape.hidden, layer.shape.model) *
+                                 (layer.shape.gated ? 2 : 1) +
+                             packedBytes(format.down, layer.shape.model, layer.shape.hidden));
     }
   }
   return bytes;
@@ -161,7 +125,7 @@ absl::StatusOr<uint64_t> countExpertWeights(ModuleOp module) {
 }
 
 absl::StatusOr<WidthProblem> measureSensitivity(ModuleOp module, const WeightStore &store,
-                                                const Calibration &calibration, const std::vector<LayoutAttr> &layouts,
+                                                const Calibration &calibration, const std::vector<ExpertFormat> &formats,
                                                 CalibratedRounder &rounder, unsigned threads,
                                                 const std::function<void(double)> &progress) {
   absl::StatusOr<std::vector<LayerWeights>> layers = findLayers(module);
@@ -173,13 +137,13 @@ absl::StatusOr<WidthProblem> measureSensitivity(ModuleOp module, const WeightSto
         absl::StrCat("moments of ", calibration.moments.size(), " of ", layers->size(), " layers"));
   }
   WidthProblem problem;
-  absl::StatusOr<std::vector<std::vector<uint64_t>>> bytes = expertBytes(module, layouts);
+  absl::StatusOr<std::vector<std::vector<uint64_t>>> bytes = expertBytes(module, formats);
   if (!bytes.ok()) {
     return bytes.status();
   }
   problem.bytes = std::move(*bytes);
-  for (LayoutAttr layout : layouts) {
-    problem.formats.push_back(formatName(layout));
+  for (const ExpertFormat &format : formats) {
+    problem.formats.push_back(formatName(format));
   }
   std::vector<std::pair<size_t, size_t>> work;
   for (size_t layer = 0; layer < layers->size(); ++layer) {
@@ -192,7 +156,7 @@ absl::StatusOr<WidthProblem> measureSensitivity(ModuleOp module, const WeightSto
     problem.error.emplace_back();
     problem.probability.emplace_back();
     for (size_t expert = 0; expert < moments.experts.size(); ++expert) {
-      problem.error.back().emplace_back(layouts.size());
+      problem.error.back().emplace_back(formats.size());
       problem.probability.back().push_back(
           tokens > 0 ? static_cast<double>(moments.experts[expert].tokens) / tokens : 0);
       work.emplace_back(layer, expert);
@@ -213,11 +177,9 @@ absl::StatusOr<WidthProblem> measureSensitivity(ModuleOp module, const WeightSto
       }
       const double tokens = static_cast<double>(std::max<uint64_t>(calibration.facts.fitTokens, 1));
       ExpertSensitivity sensitivity(*values, calibration.moments[layer], expert);
-      for (size_t layout = 0; layout < layouts.size(); ++layout) {
-        if (layouts[layout].hasScales()) {
-          problem.error[layer][expert][layout] =
-              rounder.errorOf(layer, expert, *values, sensitivity, layouts[layout]) / tokens;
-        }
+      std::vector<double> errors = rounder.errorsOf(layer, expert, *values, sensitivity, formats);
+      for (size_t format = 0; format < formats.size(); ++format) {
+        problem.error[layer][expert][format] = errors[format] / tokens;
       }
       ++done;
       if (first && progress) {
@@ -239,7 +201,7 @@ absl::StatusOr<WidthProblem> measureSensitivity(ModuleOp module, const WeightSto
   return problem;
 }
 
-LogicalResult applyWidths(ModuleOp module, const std::vector<LayoutAttr> &layouts, const Assignment &assignment) {
+LogicalResult applyWidths(ModuleOp module, const std::vector<ExpertFormat> &formats, const Assignment &assignment) {
   absl::StatusOr<std::vector<LayerWeights>> layers = findLayers(module);
   if (!layers.ok()) {
     return module.emitError() << std::string(layers.status().message());
@@ -256,13 +218,14 @@ LogicalResult applyWidths(ModuleOp module, const std::vector<LayoutAttr> &layout
     }
     SmallVector<Attribute> names;
     for (size_t expert = 0; expert < own.experts.size(); ++expert) {
-      LayoutAttr layout = layouts[assignment[layer][expert]];
-      names.push_back(StringAttr::get(module.getContext(), formatName(layout)));
-      for (WeightOp weight : {own.experts[expert].gate, own.experts[expert].up, own.experts[expert].down}) {
+      const ExpertFormat &format = formats[assignment[layer][expert]];
+      names.push_back(StringAttr::get(module.getContext(), formatName(format)));
+      for (WeightOp weight : {own.experts[expert].gate, own.experts[expert].up}) {
         if (weight) {
-          weight.setLayoutAttr(layout);
+          weight.setLayoutAttr(format.gateUp);
         }
       }
+      own.experts[expert].down.setLayoutAttr(format.down);
     }
     own.moe->setAttr("emoe.widths", ArrayAttr::get(module.getContext(), names));
   }

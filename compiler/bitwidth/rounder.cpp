@@ -86,22 +86,37 @@ absl::Status CalibratedRounder::round(const ExpertMatrix &matrix, LayoutAttr lay
   return absl::OkStatus();
 }
 
-double CalibratedRounder::errorOf(int64_t layer, int64_t expert, const ExpertValues &values,
-                                  const ExpertSensitivity &sensitivity, LayoutAttr layout) {
-  RoundedExpert rounded = roundExpert(values, sensitivity.curvature(), roundingGrid(layout),
-                                      compensates(layout) ? Rounding::Compensated : Rounding::Nearest);
-  const double error = sensitivity.error(rounded);
-  if (compensates(layout)) {
-    auto keepPart = [&](ExpertPart part, RoundedMatrix &matrix) {
-      keep(keyOf({layer, expert, part}, layout), std::make_shared<const RoundedMatrix>(std::move(matrix)));
-    };
-    if (!values.gate.empty()) {
-      keepPart(ExpertPart::Gate, rounded.gate);
+std::vector<double> CalibratedRounder::errorsOf(int64_t layer, int64_t expert, const ExpertValues &values,
+                                                const ExpertSensitivity &sensitivity,
+                                                const std::vector<ExpertFormat> &formats) {
+  // Costs of rows by part and layout.
+  std::map<Key, std::vector<float>> costs;
+  auto costsOf = [&](ExpertPart part, LayoutAttr layout) -> const std::vector<float> & {
+    const Key key = keyOf({layer, expert, part}, layout);
+    auto [entry, isNew] = costs.try_emplace(key);
+    const std::vector<float> &matrix = part == ExpertPart::Gate ? values.gate
+                                       : part == ExpertPart::Up ? values.up
+                                                                : values.down;
+    if (!isNew || matrix.empty()) {
+      return entry->second;
     }
-    keepPart(ExpertPart::Up, rounded.up);
-    keepPart(ExpertPart::Down, rounded.down);
+    const bool down = part == ExpertPart::Down;
+    auto rounded = std::make_shared<RoundedMatrix>(
+        roundMatrix(matrix.data(), down ? values.input : values.hidden,
+                    down ? sensitivity.curvature().hidden : sensitivity.curvature().input, roundingGrid(layout),
+                    compensates(layout) ? Rounding::Compensated : Rounding::Nearest));
+    entry->second = rounded->rowCosts;
+    if (compensates(layout)) {
+      keep(key, std::move(rounded));
+    }
+    return entry->second;
+  };
+  std::vector<double> errors;
+  for (const ExpertFormat &format : formats) {
+    errors.push_back(sensitivity.error(costsOf(ExpertPart::Gate, format.gateUp), costsOf(ExpertPart::Up, format.gateUp),
+                                       costsOf(ExpertPart::Down, format.down)));
   }
-  return error;
+  return errors;
 }
 
 } // namespace emoe

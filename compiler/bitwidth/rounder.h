@@ -7,6 +7,7 @@
 #include <mutex>
 #include <tuple>
 
+#include "compiler/bitwidth/format.h"
 #include "compiler/bitwidth/sensitivity.h"
 #include "compiler/codegen/round.h"
 
@@ -26,9 +27,10 @@ public:
   absl::Status round(const ExpertMatrix &matrix, LayoutAttr layout, const float *values, int64_t rows, int64_t columns,
                      uint8_t *codes, float *scales) override;
 
-  // Rounds a whole expert to a layout, keeps the answer, and returns its error by `sensitivity`. Values must be finite.
-  double errorOf(int64_t layer, int64_t expert, const ExpertValues &values, const ExpertSensitivity &sensitivity,
-                 LayoutAttr layout);
+  // Rounds a whole expert to each format, each matrix to each layout once, keeps the answers, and returns the formats'
+  // errors by `sensitivity`. Values must be finite.
+  std::vector<double> errorsOf(int64_t layer, int64_t expert, const ExpertValues &values,
+                               const ExpertSensitivity &sensitivity, const std::vector<ExpertFormat> &formats);
 
 private:
   // Eight bits are rounded to nearest: there is nothing to compensate.

@@ -55,8 +55,13 @@ absl::StatusOr<AdaptedWidths> runAdaptation(ModuleOp module, const WeightStore &
     return weights.status();
   }
   result.weights = result.problem.weights = *weights;
+  std::vector<LayoutAttr> gateUp, down;
+  for (const ExpertFormat &format : result.formats) {
+    gateUp.push_back(format.gateUp);
+    down.push_back(format.down);
+  }
   absl::StatusOr<std::unique_ptr<LiveBundle>> candidates =
-      makeCandidates(module, store, live, dense, result.formats, run.memory / 4, {}, &rounder);
+      makeCandidates(module, store, live, dense, gateUp, run.memory / 4, {}, &rounder, down);
   if (!candidates.ok()) {
     return candidates.status();
   }

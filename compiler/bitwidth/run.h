@@ -11,7 +11,7 @@ namespace emoe {
 struct AdaptRun {
   AdaptOptions adapt;
   Rounding rounding = Rounding::Compensated; // as the rounder's
-  std::vector<LayoutAttr> formats;           // from fewest bytes to most; empty: defaultFormats
+  std::vector<ExpertFormat> formats;         // from fewest bytes to most; empty: defaultFormats
   uint64_t memory = 1u << 30;                // for packed records and slots beside the resident weights
   unsigned threads = 0;                      // 0: as many as the machine has
   std::string saveSensitivity;               // file for what was measured and predicted; empty: none
@@ -20,7 +20,7 @@ struct AdaptRun {
 struct AdaptedWidths {
   WidthDecision decision;
   WidthProblem problem;
-  std::vector<LayoutAttr> formats;
+  std::vector<ExpertFormat> formats;
   uint64_t weights = 0; // of all experts
 };
 

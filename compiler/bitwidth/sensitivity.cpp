@@ -79,15 +79,16 @@ ExpertSensitivity::ExpertSensitivity(const ExpertValues &values, const LayerMome
   }
 }
 
-double ExpertSensitivity::error(const RoundedExpert &rounded) const {
+double ExpertSensitivity::error(const std::vector<float> &gateCosts, const std::vector<float> &upCosts,
+                                const std::vector<float> &downCosts) const {
   double hidden = 0, down = 0;
   for (size_t unit = 0; unit < gateFactors.size(); ++unit) {
-    hidden += gateFactors[unit] * rounded.gate.rowCosts[unit];
+    hidden += gateFactors[unit] * gateCosts[unit];
   }
   for (size_t unit = 0; unit < upFactors.size(); ++unit) {
-    hidden += upFactors[unit] * rounded.up.rowCosts[unit];
+    hidden += upFactors[unit] * upCosts[unit];
   }
-  for (float cost : rounded.down.rowCosts) {
+  for (float cost : downCosts) {
     down += cost;
   }
   return hidden * inputShare + down * hiddenShare;

@@ -45,7 +45,12 @@ public:
   // The expected squared error of the expert's output, weighed by squared routing weight and summed over the tokens of the
   // calibration. Down's share is exact on those; gate's and up's relative errors are taken to be those of the hidden
   // values that they make. Zero for an expert that no token chose.
-  double error(const RoundedExpert &rounded) const;
+  double error(const RoundedExpert &rounded) const {
+    return error(rounded.gate.rowCosts, rounded.up.rowCosts, rounded.down.rowCosts);
+  }
+  // The same from the costs of each matrix's rows; gate's are not looked at where the expert has none.
+  double error(const std::vector<float> &gateCosts, const std::vector<float> &upCosts,
+               const std::vector<float> &downCosts) const;
 
 private:
   ExpertCurvature curvatures;

@@ -123,15 +123,15 @@ LogicalResult adaptBySensitivity(ModuleOp module, const std::string &path, doubl
   if (!file.ok()) {
     return fail(file.status());
   }
-  std::vector<LayoutAttr> layouts;
+  std::vector<ExpertFormat> formats;
   for (const std::string &name : file->formats) {
-    absl::StatusOr<LayoutAttr> layout = formatLayout(*module.getContext(), name);
-    if (!layout.ok()) {
-      return fail(layout.status());
+    absl::StatusOr<ExpertFormat> format = formatOf(*module.getContext(), name);
+    if (!format.ok()) {
+      return fail(format.status());
     }
-    layouts.push_back(*layout);
+    formats.push_back(*format);
   }
-  absl::StatusOr<std::vector<std::vector<uint64_t>>> bytes = expertBytes(module, layouts);
+  absl::StatusOr<std::vector<std::vector<uint64_t>>> bytes = expertBytes(module, formats);
   if (!bytes.ok()) {
     return fail(bytes.status());
   }
@@ -151,7 +151,7 @@ LogicalResult adaptBySensitivity(ModuleOp module, const std::string &path, doubl
       }
     }
   }
-  return applyWidths(module, layouts, assignment);
+  return applyWidths(module, formats, assignment);
 }
 
 class AdaptBitwidthPass : public PassWrapper<AdaptBitwidthPass, OperationPass<ModuleOp>> {

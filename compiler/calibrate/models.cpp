@@ -18,16 +18,18 @@ namespace {
 // A module of our own, as long as any callback needs it.
 using SharedModule = std::shared_ptr<OwningOpRef<ModuleOp>>;
 
-// Variants instead of the layers' own, every expert in the first.
-void setVariants(ModuleOp module, const std::map<int64_t, ExpertShape> &shapes, ArrayRef<LayoutAttr> layouts) {
+// Variants instead of the layers' own, every expert in the first. `downs`: parallel to the layouts.
+void setVariants(ModuleOp module, const std::map<int64_t, ExpertShape> &shapes, ArrayRef<LayoutAttr> layouts,
+                 ArrayRef<LayoutAttr> downs) {
   Builder builder(module.getContext());
   for (RecordsOp records : module.getOps<RecordsOp>()) {
     SmallVector<Attribute> variants;
-    for (LayoutAttr layout : layouts) {
-      variants.push_back(layOutRecord(shapes.at(records.getLayer()), layout));
+    for (auto [layout, down] : llvm::zip_equal(layouts, downs)) {
+      variants.push_back(layOutRecord(shapes.at(records.getLayer()), layout, down));
     }
     records.setVariantsAttr(builder.getArrayAttr(variants));
     records.setVariantOf(SmallVector<int32_t>(records.getVariantOf().size(), 0));
+    setDownLayouts(records, downs);
   }
 }
 
@@ -119,13 +121,16 @@ absl::StatusOr<std::unique_ptr<LiveBundle>> makeReference(ModuleOp raised, const
 absl::StatusOr<std::unique_ptr<LiveBundle>>
 makeCandidates(ModuleOp raised, const WeightStore &store, const LiveOptions &options, const QuantiseOptions &dense,
                const std::vector<LayoutAttr> &layouts, uint64_t cacheBytes, LiveBundle::PackRecord pack,
-               Rounder *rounder) {
+               Rounder *rounder, std::vector<LayoutAttr> downs) {
+  if (downs.empty()) {
+    downs = layouts;
+  }
   auto module = std::make_shared<OwningOpRef<ModuleOp>>(raised.clone());
   FailureOr<std::map<int64_t, ExpertShape>> shapes = shapesOf(**module);
   if (failed(shapes) || failed(quantise(**module, dense)) || failed(partitionExperts(**module))) {
     return absl::InternalError("the model cannot be quantised or parted for candidates");
   }
-  setVariants(**module, *shapes, layouts);
+  setVariants(**module, *shapes, layouts, downs);
   if (!pack) {
     absl::StatusOr<std::vector<std::vector<ExpertWeights>>> experts = findExperts(**module);
     if (!experts.ok()) {
@@ -136,9 +141,10 @@ makeCandidates(ModuleOp raised, const WeightStore &store, const LiveOptions &opt
       auto range = records.getVariants().getAsRange<VariantAttr>();
       variants.emplace_back(range.begin(), range.end());
     }
-    pack = [module, experts = std::move(*experts), variants = std::move(variants), &store,
-            rounder](size_t layer, size_t expert, size_t variant, uint8_t *out) {
-      return emoe::packRecord(experts[layer][expert], variants[layer][variant], store, out, rounder);
+    pack = [module, experts = std::move(*experts), variants = std::move(variants), downs,
+            &store, rounder](size_t layer, size_t expert, size_t variant, uint8_t *out) {
+      return emoe::packRecord(experts[layer][expert], variants[layer][variant], store, out, rounder,
+                              downs[variant]);
     };
   }
   std::vector<std::vector<uint64_t>> bytes;

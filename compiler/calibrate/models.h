@@ -24,12 +24,13 @@ absl::StatusOr<std::unique_ptr<LiveBundle>> makeReference(mlir::ModuleOp raised,
                                                           const LiveOptions &options);
 
 // The model with dense weights as `quantise` says and each expert in any of `layouts` (an Assignment's numbers index
-// them), rounded by `rounder` (null: to nearest), which is thread-safe and outlives the bundle, unless `pack` is given. Packed records are kept in memory up to `cacheBytes`, so the same
-// record of two candidates must have the same bytes.
+// them), down in the layout of `downs` at the same place (empty: the same ones). Experts are rounded by `rounder` (null: to
+// nearest), which is thread-safe and outlives the bundle, unless `pack` is given. Packed records are kept in memory up to
+// `cacheBytes`, so the same record of two candidates must have the same bytes.
 absl::StatusOr<std::unique_ptr<LiveBundle>>
 makeCandidates(mlir::ModuleOp raised, const WeightStore &store, const LiveOptions &options,
                const QuantiseOptions &quantise, const std::vector<LayoutAttr> &layouts, uint64_t cacheBytes,
-               LiveBundle::PackRecord pack = {}, Rounder *rounder = nullptr);
+               LiveBundle::PackRecord pack = {}, Rounder *rounder = nullptr, std::vector<LayoutAttr> downs = {});
 
 // The shapes of the mixture layers, in order.
 absl::StatusOr<std::vector<MomentShape>> momentShapes(mlir::ModuleOp raised);

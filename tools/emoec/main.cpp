@@ -174,7 +174,7 @@ int compileCommand(const std::vector<std::string> &arguments) {
           return absl::OkStatus();
         }},
        {"--formats", "LIST", "that experts may have, by commas, fewest bytes first\n"
-        "                            (default ternary-128,2-128,3-128,4-64,8-32)",
+        "                            (like 2-128,2-128/3-128,8-32: bits or ternary, columns a scale, down's)",
         [&](const std::string &value) {
           options.formats = absl::StrSplit(value, ',');
           return absl::OkStatus();

@@ -14,7 +14,7 @@
 // NOFILE: error: {{.*}}none.json: No such file or directory
 // NEGATIVE: error: kl (-1{{.*}}) must be 0 or more
 // LAYERS: error: {{.*}}good.json has 1 mixture layers, the model 0
-// FORMAT: error: there is no format 5-128; formats are ternary, 2, 3, 4 or 8, a dash, and a group of 32, 64, 128 or 256 columns, like 3-128
+// FORMAT: error: there is no format 5-128; formats are ternary, 2, 3, 4 or 8, a dash, and a group of 32, 64, 128 or 256 columns, like 3-128, or two of these, like 2-128/3-128, the second for down
 // SHORT: error: {{.*}}short.json: layer 0, expert 1 has 1 losses for 2 formats
 // MINUS: error: {{.*}}minus.json: layer 0, expert 0: a loss is not a number from 0 on
 // PROBABILITY: error: {{.*}}probability.json: layer 0, expert 0 needs "probability" from 0 to 1 and "losses", a list

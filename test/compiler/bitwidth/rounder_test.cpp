@@ -45,7 +45,7 @@ protected:
     }
   }
 
-  LayoutAttr layout(const char *name) { return *formatLayout(context, name); }
+  LayoutAttr layout(const char *name) { return formatOf(context, name)->gateUp; }
 
   struct Answer {
     std::vector<uint8_t> codes;
@@ -123,10 +123,15 @@ TEST_F(RounderTest, RefusesWhatIsNotFinite) {
 
 TEST_F(RounderTest, FormatNames) {
   for (const char *name : {"ternary-128", "2-32", "3-64", "4-256", "8-32"}) {
-    EXPECT_EQ(formatName(layout(name)), name);
+    EXPECT_EQ(formatName(*formatOf(context, name)), name);
   }
-  for (const char *name : {"", "3", "3-", "3-48", "5-32", "ternary", "16-32", "x-32"}) {
-    EXPECT_FALSE(formatLayout(context, name).ok()) << name;
+  auto mixed = formatOf(context, "2-128/3-64");
+  ASSERT_TRUE(mixed.ok());
+  EXPECT_EQ(formatName(*mixed), "2-128/3-64");
+  EXPECT_EQ(mixed->gateUp.getBits(), 2u);
+  EXPECT_EQ(mixed->down.getBits(), 3u);
+  for (const char *name : {"", "3", "3-", "3-48", "5-32", "ternary", "16-32", "x-32", "2-32/", "/2-32", "2-32/3-32/4-32"}) {
+    EXPECT_FALSE(formatOf(context, name).ok()) << name;
   }
 }
 
