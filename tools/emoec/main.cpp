@@ -12,6 +12,7 @@
 #include "compiler/quantise/width.h"
 #include "compiler/tokenizer/tokenizer.h"
 #include "llvm/ADT/STLExtras.h"
+#include "tools/emoec/explain.h"
 #include "tools/emoec/flags.h"
 
 using namespace emoe;
@@ -291,10 +292,46 @@ int tokenizerCommand(const std::vector<std::string> &arguments) {
   return status.ok() ? kOk : fail(status);
 }
 
+int explainCommand(const std::vector<std::string> &arguments) {
+  ExplainOptions options;
+  uint64_t storage = 500, computing = 0;
+  bool help = false;
+  Command command{"explain",
+                  "BUNDLE.emoe",
+                  "Say what was decided for a bundle, and why: widths, predictors, cache, memory, speed to expect.",
+                  {"emoec explain model.emoe", "emoec explain model.emoe --memory-budget 64 --storage 200"},
+                  {{"--memory-budget", "MIB", "memory of the process (default: all experts stay in memory)",
+                    setNumber(options.budget, 1, 1 << 20)},
+                   {"--storage", "MB/S", "speed of the storage (default 500)", setNumber(storage, 1)},
+                   {"--compute-us", "US", "microseconds of computing a token, from emoe-rt bench with all in memory",
+                    setNumber(computing, 1)},
+                   {"--help", "", "print this", setSwitch(help)}}};
+  std::vector<std::string> positional;
+  if (absl::Status status = parseFlags(command, arguments, positional); !status.ok()) {
+    return usageError(command, std::string(status.message()));
+  }
+  if (help) {
+    std::fputs(helpText(command).c_str(), stdout);
+    return kOk;
+  }
+  if (positional.size() != 1) {
+    return usageError(command, positional.empty() ? "no bundle given" : "more than one bundle given");
+  }
+  options.storage = static_cast<double>(storage) * 1e6;
+  options.computing = static_cast<double>(computing) * 1e-6;
+  absl::StatusOr<std::string> text = explainBundle(positional[0], options);
+  if (!text.ok()) {
+    return fail(text.status());
+  }
+  std::fputs(text->c_str(), stdout);
+  return kOk;
+}
+
 constexpr const char *kHelp = R"(usage: emoec COMMAND ...
 
 commands:
   compile    compile an ONNX mixture-of-experts model into a bundle
+  explain    say what was decided for a bundle, and why
   tokenizer  compile a tokenizer.json alone into a bundle
   targets    list the instruction sets that kernels are generated for
   version    print the version
@@ -314,6 +351,9 @@ int main(int argc, char **argv) {
   if (command == "compile") {
     return compileCommand(arguments);
   }
+  if (command == "explain") {
+    return explainCommand(arguments);
+  }
   if (command == "targets") {
     return targetsCommand(arguments);
   }
@@ -328,9 +368,9 @@ int main(int argc, char **argv) {
     std::fputs(kHelp, stdout);
     return kOk;
   }
-  const std::string suggestion = nearestOf({"compile", "tokenizer", "targets", "version", "help"}, command);
+  const std::string suggestion = nearestOf({"compile", "explain", "tokenizer", "targets", "version", "help"}, command);
   const std::string what = command.empty() ? "no command given" : absl::StrCat("unknown command ", command);
-  std::fprintf(stderr, "emoec: error: %s%s; commands: compile, tokenizer, targets, version\n", what.c_str(),
+  std::fprintf(stderr, "emoec: error: %s%s; commands: compile, explain, tokenizer, targets, version\n", what.c_str(),
                suggestion.empty() ? "" : absl::StrCat("; did you mean ", suggestion, "?").c_str());
   return kUsage;
 }
