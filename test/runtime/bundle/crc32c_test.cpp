@@ -36,5 +36,20 @@ TEST(Crc32c, AgreesWithTablesForEveryLengthAlignmentAndSplit) {
   }
 }
 
+// Long enough for the streams that run side by side, with every rest behind them that matters.
+TEST(Crc32c, AgreesWithTablesForLongTexts) {
+  std::mt19937 random(2);
+  std::vector<uint8_t> bytes(4 * 3072 + 16);
+  for (uint8_t &byte : bytes) byte = static_cast<uint8_t>(random());
+  for (size_t start : {0, 1, 5}) {
+    for (size_t blocks = 1; blocks <= 4; ++blocks) {
+      for (size_t length : {blocks * 3072 - 1, blocks * 3072, blocks * 3072 + 1, blocks * 3072 + 8}) {
+        ASSERT_EQ(Crc32c(bytes.data() + start, length, 77), Crc32cPortable(bytes.data() + start, length, 77))
+            << start << " " << length;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace emoe::rt
