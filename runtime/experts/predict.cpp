@@ -254,7 +254,9 @@ Prediction Predictor::Predict(uint32_t index, uint32_t tokens) {
     probability_[e] = tokens > 1 ? Touched(p, tokens) : p;
   }
   state.ranked_count = state.kind == PredictorKind::kNone ? 0 : RankedExperts(layer.experts, layer.top_k);
-  state.ranked_for = tokens == 1 ? run + 1 : 0;
+  // A look-ahead predictor that nobody looked ahead for, as while reading ahead pauses, is not judged by its prior.
+  bool judged = tokens == 1 && (ranked || state.kind != PredictorKind::kLookAhead);
+  state.ranked_for = judged ? run + 1 : 0;
   return {probability_, state.ranked, state.ranked_count};
 }
 

@@ -150,7 +150,7 @@ int BenchVerb(const Options &options) {
           options.prompt_tokens, generated, prompt.count, session.plan().threads, prompt.Mean(), prompt.Least(),
           prompt.Most(), generation.Mean(), generation.Least(), generation.Most(), number(stats.hits),
           number(stats.misses), number(stats.bytes_read), static_cast<double>(stats.stall_ns) / 1e9,
-          number(session.plan().slots), number(session.plan().records), number(AnonymousBytes()));
+          number(session.plan().mean_slots()), number(session.plan().records), number(AnonymousBytes()));
     Print("\"token\": {\"ms\": %.5f, \"p50_ms\": %.5f, \"p99_ms\": %.5f, \"dense_ms\": %.5f, \"experts_ms\": %.5f, "
           "\"stall_ms\": %.5f, \"other_ms\": %.5f, \"hits\": %.3f, \"misses\": %.3f, \"prefetch_hits\": %.3f, "
           "\"bytes\": %.0f, \"predicted_bytes\": %.0f, \"one_by_one_ms\": %.5f, \"overlapped_ms\": %.5f}, ",
@@ -173,7 +173,7 @@ int BenchVerb(const Options &options) {
           ms(overlapped));
   }
   Print("slots %llu of %llu, hits %llu, misses %llu, read %.1f MB, waited %.3f s, %u threads, %s%s\n",
-        number(session.plan().slots), number(session.plan().records), number(stats.hits), number(stats.misses),
+        number(session.plan().mean_slots()), number(session.plan().records), number(stats.hits), number(stats.misses),
         static_cast<double>(stats.bytes_read) / 1e6, static_cast<double>(stats.stall_ns) / 1e9,
         session.plan().threads, session.reader_name(), session.direct() ? " direct" : "");
   if (options.cpu_time) Print("times are processor time of the thread and waiting for the modelled storage\n");

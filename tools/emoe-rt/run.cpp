@@ -124,7 +124,7 @@ void Summary(const Options &options, const Session &session, const Times &times)
           "\"p50_ms\": %.4f, \"p99_ms\": %.4f, ",
           number(times.prompt_tokens), prompt_speed, number(times.generated), speed, first, number(stats.hits),
           number(stats.misses), number(stats.bytes_read), number(stats.rereads),
-          static_cast<double>(stats.stall_ns) / 1e9, number(peak), number(budget), number(session.plan().slots),
+          static_cast<double>(stats.stall_ns) / 1e9, number(peak), number(budget), number(session.plan().mean_slots()),
           number(session.plan().records), number(options.sample.seed), mib, stall, p50, p99);
     PrintPrefetchJson(session);
     Print("}\n");
@@ -135,9 +135,9 @@ void Summary(const Options &options, const Session &session, const Times &times)
       static_cast<double>(budget) / 1e6);
   if (options.stats) {
     Log("hits %llu, misses %llu, bytes read %llu, read again %llu, waited for storage %.3f s\n"
-        "slots %llu of %llu records (%llu bytes each), kernels %.*s, %s%s, %u threads, chunk %u, seed %llu\n",
+        "memory for %llu of %llu records (%llu bytes at most), kernels %.*s, %s%s, %u threads, chunk %u, seed %llu\n",
         number(stats.hits), number(stats.misses), number(stats.bytes_read), number(stats.rereads),
-        static_cast<double>(stats.stall_ns) / 1e9, number(session.plan().slots), number(session.plan().records),
+        static_cast<double>(stats.stall_ns) / 1e9, number(session.plan().mean_slots()), number(session.plan().records),
         number(session.plan().slot_bytes), static_cast<int>(session.isa().size), session.isa().data,
         session.reader_name(), session.direct() ? " direct" : "", session.plan().threads, session.plan().chunk,
         number(options.sample.seed));

@@ -136,7 +136,8 @@ struct Model {
         begin = end;
       }
     }
-    variant = {4, 4, 0, kHalf, kRecordBytes, {ends.data(), ends.size()}, Activations::kF32, {32, 0, 0, 0, 0, 16}};
+    variant = {4, 4, 0, kHalf, kRecordBytes, {ends.data(), ends.size()}, Activations::kF32, {32, 0, 0, 0, 0, 16},
+               {32, 0, 0, 0, 0, 16}};
     for (int layer = 0; layer < kLayers; ++layer) {
       moe.push_back({kExperts, kTopK, {&variant, 1}, {records.data() + layer * kExperts, size_t{kExperts}}});
     }
