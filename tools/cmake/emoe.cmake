@@ -25,7 +25,7 @@ target_compile_options(emoe_options INTERFACE -Wall -Wextra -ffp-contract=off
 target_include_directories(emoe_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 if(EMOE_SANITIZE)
   target_compile_options(emoe_options INTERFACE -fsanitize=${EMOE_SANITIZE} -fno-omit-frame-pointer
-    -fno-sanitize-recover=all -g)
+    -fno-sanitize-recover=all -O1 -g1)  # as much as a report needs: LLVM's headers make the rest slow to compile
   target_link_options(emoe_options INTERFACE -fsanitize=${EMOE_SANITIZE})
 endif()
 
