@@ -213,8 +213,12 @@ Status ExpertRunner::Step() {
     SubmitMissing();
     RT_RETURN_IF_ERROR(Take(done, flights_ == 0 ? 0 : reader_->Poll(done), false));
     if (next_missing_ == missing_count_ && awaited_ == 0) {
-      schedule_.Left(pairs_left_, clock_->Now());
-      Prefetch();
+      uint64_t now = clock_->Now();
+      schedule_.Left(pairs_left_, now);
+      if (distance_ <= Schedule::kReach) {
+        Prefetch();
+        schedule_.Spent(clock_->Now() - now);
+      }
     }
     if (ready_count_ != 0) {
       ComputeReady();

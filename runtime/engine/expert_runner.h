@@ -64,6 +64,10 @@ class ExpertRunner {
   // Whether predictions are of use now: not where nothing is read ahead and the cache's policy does not ask for them.
   bool heeds_predictions() const { return schedule_.active() || cache_.policy() == CachePolicy::kNextUse; }
 
+  // Brackets computing that looking ahead for the predictor takes.
+  uint64_t StartLooking() const { return clock_->Now(); }
+  void EndLooking(uint64_t start) { schedule_.Predicted(clock_->Now() - start); }
+
   // Waits until nothing is in flight.
   void Stop();
 

@@ -68,6 +68,7 @@ void Session::LookAhead(const Step &step, uint32_t count) {
                                  !runner_.heeds_predictions())) {
     return;
   }
+  uint64_t start = runner_.StartLooking();
   size_t first = 0;
   for (uint32_t kernel : {step.kernel, step.router}) {
     emoe_kernel_args args = {};
@@ -92,6 +93,7 @@ void Session::LookAhead(const Step &step, uint32_t count) {
     if (look_ahead_ != nullptr) look_ahead_(look_ahead_user_, position_ + row, step.layer, ranked_, ranked);
     if (count == 1) predictor_.LookAhead(step.layer, ranked_);
   }
+  runner_.EndLooking(start);
 }
 
 Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count) {

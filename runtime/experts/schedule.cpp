@@ -208,12 +208,12 @@ void Schedule::Judge() {
   if (state_ != PrefetchState::kOn) return;
   if (doubted_ >= 4 * kJudgeAfter) return Pause(PrefetchState::kUnprofitable);
   if (settled_ >= kJudgeAfter) {
-    // Checking a record that is used would have been due in any case.
-    double cost = static_cast<double>(delayed_) + static_cast<double>(spent_) * in_vain_ / settled_;
+    // Submitting and checking a record that is used would have been due in any case.
+    double cost = static_cast<double>(delayed_ + predicted_) + static_cast<double>(spent_) * in_vain_ / settled_;
     if (cost > static_cast<double>(saved_)) return Pause(PrefetchState::kUnprofitable);
     pause_ = kFirstPause;
     settled_ = in_vain_ = asked_ = allowed_ = 0;
-    saved_ = delayed_ = spent_ = 0;
+    saved_ = delayed_ = predicted_ = spent_ = 0;
   } else if (asked_ >= 4 * kJudgeAfter) {
     if (allowed_ == 0) return Pause(PrefetchState::kSaturated);
     asked_ = allowed_ = 0;
@@ -225,7 +225,7 @@ void Schedule::Pause(PrefetchState why) {
   resume_at_ = steps_ + pause_;
   pause_ = pause_ < kLongestPause ? 2 * pause_ : pause_;
   settled_ = in_vain_ = asked_ = allowed_ = doubted_ = 0;
-  saved_ = delayed_ = spent_ = 0;
+  saved_ = delayed_ = predicted_ = spent_ = 0;
   trust_used_ = trust_expected_ = kTrust;
   ++counters_.pauses;
 }

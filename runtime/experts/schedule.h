@@ -46,7 +46,7 @@ struct PrefetchCounters {
   uint64_t pauses = 0;            // times that predicting was paused
   double expected = 0;            // how many of used + wasted should have been used: the sum of their chances
   uint64_t saved_ns = 0, delayed_ns = 0;  // estimated: waiting for demanded reads saved, and added
-  uint64_t spent_ns = 0;                  // computing: choosing and checking predicted records
+  uint64_t spent_ns = 0;  // computing: predicting, and choosing, submitting and checking predicted records
 };
 
 class Schedule {
@@ -88,7 +88,12 @@ class Schedule {
   // null) gets these experts, if they are in memory.
   void Settle(uint32_t layer, const StepLoad &load, uint64_t now, void (*drop)(void *user, uint32_t layer, uint32_t expert),
               void *user);
-  // Computing that choosing or checking predicted records took.
+  // Computing that predicting took.
+  void Predicted(uint64_t nanoseconds) {
+    counters_.spent_ns += nanoseconds;
+    predicted_ += nanoseconds;
+  }
+  // Computing that choosing, submitting or checking predicted records took.
   void Spent(uint64_t nanoseconds) {
     counters_.spent_ns += nanoseconds;
     spent_ += nanoseconds;
@@ -143,7 +148,7 @@ class Schedule {
   // The budget, and what predicting gained since it was last judged.
   uint64_t bytes_per_token_ = 0, bytes_left_ = 0;
   uint64_t avoided_ns_ = 0;  // reading that the step at hand is spared
-  uint64_t saved_ = 0, delayed_ = 0, spent_ = 0;
+  uint64_t saved_ = 0, delayed_ = 0, predicted_ = 0, spent_ = 0;
   static constexpr double kTrust = 8;  // records that predictors are trusted for, before anything is known
   double trust_used_ = kTrust, trust_expected_ = kTrust;  // of what was settled lately: used, and the sum of chances
   uint32_t settled_ = 0, in_vain_ = 0, asked_ = 0, allowed_ = 0;

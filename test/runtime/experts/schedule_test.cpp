@@ -262,6 +262,28 @@ TEST(Schedule, PausesWhenCheckingCostsMore) {
   EXPECT_EQ(p.schedule.state(), PrefetchState::kUnprofitable);
 }
 
+// Every record comes in time and is used, but predicting takes longer than the reads that it spares.
+TEST(Schedule, PausesWhenPredictingCostsMore) {
+  for (uint64_t cost : {1000u, 40000u}) {
+    Program p;
+    p.Learn(1000000);
+    for (int i = 0; i < 100 && p.schedule.state() == PrefetchState::kOn; ++i) {
+      p.Begin();
+      if (i != 0) p.schedule.Use(p.layer, 0, p.now);
+      p.schedule.Settle(p.layer, {}, p.now, nullptr, nullptr);
+      p.End(0);
+      p.schedule.Predicted(cost);
+      if (p.Predict(p.layer, 0, 0.9f)) {
+        p.now += 10000;
+        p.EndReads();
+        p.schedule.Loaded(p.layer, 0, false);
+      }
+      p.now += 1000000;
+    }
+    EXPECT_EQ(p.schedule.state(), cost == 1000u ? PrefetchState::kOn : PrefetchState::kUnprofitable);
+  }
+}
+
 TEST(Schedule, KnowsHowIdleTheStorageIs) {
   Program p;
   EXPECT_EQ(p.schedule.IdleShare(p.now), 1);
