@@ -515,6 +515,9 @@ absl::Status Compilation::run() {
   if (options.tolerance && options.lossless) {
     return absl::InvalidArgumentError("--lossless and a tolerance exclude each other; a tolerance of 0 is lossless");
   }
+  if (options.tolerance && !options.widths.empty()) {
+    return absl::InvalidArgumentError("--widths and a tolerance exclude each other: one says the widths, the other finds them");
+  }
   if (!options.saveTemps.empty()) {
     if (std::error_code error = llvm::sys::fs::create_directories(options.saveTemps)) {
       return absl::UnavailableError(absl::StrCat(options.saveTemps, ": ", error.message()));

@@ -52,6 +52,7 @@ def check_refusals(calibration, folder):
             (["--tolerance", "two"], 2, "must be a rise of perplexity in percent"),
             (["--tolerance", "1", "--bitwidth-policy", "best"], 2, "must be adapt, edgemoe, uniform or random"),
             (["--tolerance", "1", "--lossless"], 3, "exclude each other"),
+            (["--tolerance", "1", "--widths", "widths.txt", "--calibration", calibration], 3, "exclude each other"),
             (["--tolerance", "1", "--formats", "5-128", "--calibration", calibration, "--calibration-tokens", "2048"], 3,
              "there is no format 5-128"),
             (["--tolerance", "bits=1", "--calibration", calibration, "--calibration-tokens", "2048"], 3,

@@ -201,6 +201,15 @@ def check_given_traces(folder):
     for out in (first, second):
         run(EMOEC, "compile", MODEL, "-o", out, "--target", "host", "--traces", saved)
     assert open(first, "rb").read() == open(second, "rb").read(), "equal traces must give equal bundles"
+    csv = os.path.join(folder, "traces.csv")
+    with open(csv, "w") as file:
+        file.write("# route_trace v1\n# model=bookmoe-5m n_layer=6 n_expert=16\nturn,phase,step,layer,slot,expert,weight\n")
+        for step, layers in enumerate(traces(saved)):
+            for layer, chosen in enumerate(layers):
+                for slot, expert in enumerate(chosen):
+                    file.write(f"0,1,{step},{layer},{slot},{expert},0.5\n")
+    run(EMOEC, "compile", MODEL, "-o", second, "--target", "host", "--traces", csv)
+    assert b"table" in run(EMOEC, "explain", second).stdout
     other = shared("traces", "olmoe-1b-7b.jsonl")
     result = run(EMOEC, "compile", MODEL, "-o", os.path.join(folder, "x.emoe"), "--traces", other, check=False)
     text = result.stderr.decode()

@@ -48,6 +48,23 @@ protected:
   std::string path;
 };
 
+TEST_F(EmoeReplay, ConvertsCsv) {
+  write("# route_trace v1\n# model=x n_layer=2 n_expert=8 n_expert_used=2\nturn,phase,step,layer,slot,expert,weight\n"
+        "0,1,0,0,0,5,0.5\n0,1,0,0,1,6,0.5\n0,1,0,1,0,2,0.5\n0,1,0,1,1,3,0.5\n"
+        "0,1,1,0,0,7,0.5\n0,1,1,0,1,0,0.5\n0,1,1,1,0,1,0.5\n0,1,1,1,1,4,0.5\n");
+  Result result = run(path + " --write " + path + ".jsonl");
+  std::string written = read(path + ".jsonl");
+  unlink((path + ".jsonl").c_str());
+  ASSERT_EQ(result.code, 0) << result.error;
+  absl::StatusOr<Trace> given = readTrace(path), converted = parseTrace(written, path);
+  ASSERT_TRUE(given.ok() && converted.ok()) << written;
+  EXPECT_EQ(converted->experts, given->experts);
+  EXPECT_EQ(converted->count(), 2u);
+  result = run(path + " --write /nowhere/x.jsonl");
+  EXPECT_EQ(result.code, 4);
+  EXPECT_EQ(result.error, "emoe-replay: error: /nowhere/x.jsonl: No such file or directory\n");
+}
+
 TEST_F(EmoeReplay, PrintsJson) {
   Result result = run(path + " --slots 3,8,16 --json");
   ASSERT_EQ(result.code, 0) << result.error;

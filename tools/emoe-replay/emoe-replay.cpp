@@ -1,7 +1,9 @@
 // What expert caches of given sizes would hit on a trace of routing, and what the planner would choose.
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -16,16 +18,18 @@ using namespace emoe;
 namespace {
 
 constexpr const char *kHelp =
-    "usage: emoe-replay TRACE --slots N,N,... [flags]\n\n"
+    "usage: emoe-replay TRACE [--slots N,N,...] [flags]\n\n"
     "Replays the routing of a mixture-of-experts model through caches of expert records. Plans on the first tokens and\n"
     "replays the rest, from a cold cache: hit rates of lru, lfu, the planned policy, and Belady's optimum, which no\n"
     "policy can exceed that reads an expert when it is used.\n\n"
     "  --slots N,N,...       sizes of the cache, in experts\n"
     "  --calibrate FRACTION  share of the tokens to plan on (default 0.5)\n"
-    "  --json                machine-readable output\n\n"
+    "  --json                machine-readable output\n"
+    "  --write FILE          also write the trace as JSON lines: a converter for the CSV\n\n"
     "TRACE: JSON lines {\"tok\": N, \"layers\": [[experts], ...]} as emoe-rt run --trace writes them, or a CSV with the\n"
     "columns turn, phase, step, layer and expert.\n\n"
-    "example:\n  emoe-replay olmoe-1b-7b.jsonl --slots 64,128,256,512\n";
+    "examples:\n  emoe-replay olmoe-1b-7b.jsonl --slots 64,128,256,512\n"
+    "  emoe-replay gpt-oss-120b.csv --write gpt-oss-120b.jsonl\n";
 
 int fail(int code, const std::string &what) {
   std::fprintf(stderr, "emoe-replay: error: %s\n", what.c_str());
@@ -33,7 +37,7 @@ int fail(int code, const std::string &what) {
 }
 
 struct Options {
-  std::string trace;
+  std::string trace, write;
   std::vector<uint32_t> slots;
   double calibrate = 0.5;
   bool json = false, help = false;
@@ -55,11 +59,15 @@ std::string parse(int argc, char **argv, Options *options) {
     }
     if (flag == "--json" && !hasValue) {
       options->json = true;
-    } else if (flag == "--slots" || flag == "--calibrate") {
+    } else if (flag == "--slots" || flag == "--calibrate" || flag == "--write") {
       if (!hasValue && ++i == argc) {
         return flag + " needs a value";
       }
       value = hasValue ? value : argv[i];
+      if (flag == "--write") {
+        options->write = value;
+        continue;
+      }
       if (flag == "--calibrate") {
         if (!absl::SimpleAtod(value, &options->calibrate) || !(options->calibrate > 0 && options->calibrate < 1)) {
           return absl::StrCat("--calibrate ", value, ": a fraction between 0 and 1 is needed, as 0.5");
@@ -83,7 +91,7 @@ std::string parse(int argc, char **argv, Options *options) {
   if (options->trace.empty()) {
     return "no TRACE given; emoe-replay --help";
   }
-  return options->slots.empty() ? "no --slots given, as --slots 64,128,256" : "";
+  return options->slots.empty() && options->write.empty() ? "no --slots given, as --slots 64,128,256" : "";
 }
 
 struct Row {
@@ -116,6 +124,16 @@ int main(int argc, char **argv) {
   absl::StatusOr<Trace> trace = readTrace(options.trace);
   if (!trace.ok()) {
     return fail(trace.status().code() == absl::StatusCode::kNotFound ? 4 : 3, std::string(trace.status().message()));
+  }
+  if (!options.write.empty()) {
+    std::ofstream file(options.write, std::ios::binary);
+    file << formatTrace(*trace) << std::flush;
+    if (!file) {
+      return fail(4, absl::StrCat(options.write, ": ", std::strerror(errno)));
+    }
+    if (options.slots.empty()) {
+      return 0;
+    }
   }
   const uint64_t tokens = trace->count();
   const uint64_t first = static_cast<uint64_t>(std::llround(static_cast<double>(tokens) * options.calibrate));
