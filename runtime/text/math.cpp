@@ -8,6 +8,10 @@ namespace {
 
 constexpr double kLn2High = 0x1.62e42fefa38p-1, kLn2Low = 0x1.ef35793c7673p-45;  // ln 2; products of High are exact
 
+// 1 / k!, from k = 13 down: sums of products are several times faster than the divisions of nested quotients.
+constexpr double kInverseFactorials[] = {1 / 6227020800.0, 1 / 479001600.0, 1 / 39916800.0, 1 / 3628800.0, 1 / 362880.0,
+                                         1 / 40320.0, 1 / 5040.0, 1 / 720.0, 1 / 120.0, 1 / 24.0, 1 / 6.0, 0.5, 1, 1};
+
 double FromBits(uint64_t bits) {
   double value;
   memcpy(&value, &bits, sizeof(value));
@@ -24,8 +28,8 @@ double Exp(double x) {
   double scaled = x * 1.4426950408889634;
   int64_t n = static_cast<int64_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
   double r = (x - static_cast<double>(n) * kLn2High) - static_cast<double>(n) * kLn2Low;
-  double sum = 1;
-  for (int k = 13; k >= 1; --k) sum = 1 + sum * r / k;
+  double sum = 0;
+  for (double coefficient : kInverseFactorials) sum = sum * r + coefficient;
   return sum * FromBits(static_cast<uint64_t>(n + 1023) << 52);
 }
 
