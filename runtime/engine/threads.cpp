@@ -49,9 +49,9 @@ void ThreadPool::RunItems() {
 }
 
 void ThreadPool::Work() {
-  uint32_t seen = 0;
+  uint32_t seen = 0, generation;
   for (;;) {
-    for (uint32_t spin = 0; generation_.load(std::memory_order_acquire) == seen; ++spin) {
+    for (uint32_t spin = 0; (generation = generation_.load(std::memory_order_acquire)) == seen; ++spin) {
       if (spin < spins_) {
         CpuPause();
       } else {
@@ -61,11 +61,16 @@ void ThreadPool::Work() {
         sleeping_.fetch_sub(1, std::memory_order_relaxed);
       }
     }
-    ++seen;  // a thread takes part in every loop, so it never falls behind by more than one
+    seen = generation;
     if (stop_.load(std::memory_order_relaxed)) return;
+    uint32_t gate = gate_.load(std::memory_order_relaxed);
+    while ((gate & kOpen) != 0 &&
+           !gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acquire, std::memory_order_relaxed)) {
+    }
+    if ((gate & kOpen) == 0) continue;  // the others have done it all
     RunItems();
-    if (busy_.fetch_sub(1, std::memory_order_seq_cst) == 1 && waiting_.load(std::memory_order_seq_cst)) {
-      FutexWakeAll(&busy_);
+    if (gate_.fetch_sub(1, std::memory_order_seq_cst) == 1 && waiting_.load(std::memory_order_seq_cst)) {
+      FutexWakeAll(&gate_);
     }
   }
 }
@@ -81,19 +86,20 @@ void ThreadPool::ParallelFor(int64_t items, int64_t grain, Body body, void *cont
   items_ = items;
   grain_ = grain;
   next_.store(0, std::memory_order_relaxed);
-  busy_.store(started_, std::memory_order_relaxed);
+  gate_.store(kOpen, std::memory_order_release);
   generation_.fetch_add(1, std::memory_order_seq_cst);
   if (sleeping_.load(std::memory_order_seq_cst) != 0) FutexWakeAll(&generation_);
   RunItems();
-  uint32_t left;
-  for (uint32_t spin = 0; (left = busy_.load(std::memory_order_acquire)) != 0; ++spin) {
+  uint32_t inside = gate_.fetch_and(~kOpen, std::memory_order_seq_cst) & ~kOpen;
+  for (uint32_t spin = 0; inside != 0; ++spin) {
     if (spin < spins_) {
       CpuPause();
     } else {
       waiting_.store(true, std::memory_order_seq_cst);
-      FutexWait(&busy_, left, 0);
+      FutexWait(&gate_, inside, 0);
       waiting_.store(false, std::memory_order_relaxed);
     }
+    inside = gate_.load(std::memory_order_acquire);
   }
 }
 

@@ -22,7 +22,8 @@ class ThreadPool {
   void Stop();
 
   // Runs `body` over all items and returns when all are done. Threads take runs of `grain` items as they get free, so
-  // that unequal cores end together. Only the thread that called Start may call.
+  // that unequal cores end together; one that the system has not let run yet is not waited for. Only the thread that
+  // called Start may call.
   void ParallelFor(int64_t items, int64_t grain, Body body, void *context);
 
   uint32_t threads() const { return started_ + 1; }
@@ -36,15 +37,17 @@ class ThreadPool {
   uint32_t started_ = 0;
   uint32_t spins_ = 0;  // turns of a waiting loop before the thread sleeps
 
-  // The loop at hand; written before generation_ is raised, read after it is seen.
+  static constexpr uint32_t kOpen = 1u << 16;
+
+  // The loop at hand; written while the gate is closed and nobody is inside, read inside.
   Body body_ = nullptr;
   void *context_ = nullptr;
   int64_t items_ = 0, grain_ = 1;
   std::atomic<int64_t> next_{0};
   std::atomic<uint32_t> generation_{0};  // futex: the workers wait on it
-  std::atomic<uint32_t> busy_{0};        // futex: the caller waits on it
+  std::atomic<uint32_t> gate_{0};        // kOpen while workers may enter, plus those inside; futex: the caller waits on it
   std::atomic<uint32_t> sleeping_{0};    // workers that sleep on generation_, or are about to
-  std::atomic<bool> waiting_{false};     // the caller sleeps on busy_, or is about to
+  std::atomic<bool> waiting_{false};     // the caller sleeps on gate_, or is about to
   std::atomic<bool> stop_{false};
 };
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <vector>
 
 namespace emoe::rt {
@@ -34,6 +35,27 @@ TEST(ThreadPool, EveryItemOnceInEveryLoop) {
     pool.Stop();
     arena.Unmap();
   }
+}
+
+// The first call keeps a worker busy inside the loop: its work must be waited for, and the next loop sees no trace of it.
+TEST(ThreadPool, WaitsForThoseInside) {
+  Arena arena;
+  ASSERT_TRUE(arena.Map(kStackBytes * 2 + 4096).ok());
+  ThreadPool pool;
+  ASSERT_TRUE(pool.Start(2, &arena).ok());
+  for (int round = 0; round < 200; ++round) {
+    struct Sum {
+      std::atomic<int64_t> value{0};
+    } sum;
+    pool.ParallelFor(2, 1, [](void *context, int64_t first, int64_t) {
+      for (volatile int i = 0; i < (first == 0 ? 100 : 3000); i = i + 1) {
+      }
+      static_cast<Sum *>(context)->value += first + 1;
+    }, &sum);
+    ASSERT_EQ(sum.value, 3) << round;
+  }
+  pool.Stop();
+  arena.Unmap();
 }
 
 }  // namespace
