@@ -133,13 +133,11 @@ Status Session::RunChunk(const int32_t *tokens, uint32_t count, Want want) {
     if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) {
       return Error(StatusCode::kUsage, "interrupted");
     }
-    if (step.rows == Rows::kAll) {
-      RT_RETURN_IF_ERROR(RunStep(step, tokens, 0, count));
-    } else if (want == Want::kAll) {
-      RT_RETURN_IF_ERROR(RunStep(step, tokens, 0, count));
-    } else if (want == Want::kLast) {
-      RT_RETURN_IF_ERROR(RunStep(step, tokens, count - 1, 1));
-    }
+    if (step.rows == Rows::kWanted && want == Want::kNone) continue;
+    const bool last = step.rows == Rows::kWanted && want == Want::kLast;
+    const uint64_t begin = watch_step_ != nullptr ? clock_->Now() : 0;
+    RT_RETURN_IF_ERROR(last ? RunStep(step, tokens, count - 1, 1) : RunStep(step, tokens, 0, count));
+    if (watch_step_ != nullptr) watch_step_(watch_user_, step, last ? 1 : count, clock_->Now() - begin);
   }
   position_ += count;
   tokens_ += count;

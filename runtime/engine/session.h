@@ -51,6 +51,8 @@ struct SessionOptions {
   // Told of each experts step that ended well. May be null.
   void (*watch)(void *user, const LayerTimes &times) = nullptr;
   void *watch_user = nullptr;
+  // Told of each step that ended well: `rows` rows took it so long, by `clock`. May be null.
+  void (*watch_step)(void *user, const Step &step, uint32_t rows, uint64_t nanoseconds) = nullptr;
   // Told what each token's look-ahead steps say of `layer`, which runs later: `count` experts, the best first. When it
   // is set, all rows of all chunks are looked ahead from. May be null.
   void (*look_ahead)(void *user, uint64_t position, uint32_t layer, const int32_t *ranked, uint32_t count) = nullptr;
@@ -151,6 +153,9 @@ class Session {
   void *trace_user_ = nullptr;
   void (*look_ahead_)(void *, uint64_t, uint32_t, const int32_t *, uint32_t) = nullptr;
   void *look_ahead_user_ = nullptr;
+  void (*watch_step_)(void *, const Step &, uint32_t, uint64_t) = nullptr;
+  void *watch_user_ = nullptr;
+  const Clock *clock_ = nullptr;
   void (*tap_)(void *, const Session &, const Step &, uint32_t) = nullptr;
   void *tap_user_ = nullptr;
 };

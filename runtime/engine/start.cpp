@@ -156,6 +156,9 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   stop_ = options.stop;
   trace_ = options.trace;
   trace_user_ = options.trace_user;
+  watch_step_ = options.watch_step;
+  watch_user_ = options.watch_user;
+  clock_ = options.clock;
   look_ahead_ = options.look_ahead;
   look_ahead_user_ = options.look_ahead_user;
   tap_ = options.tap;

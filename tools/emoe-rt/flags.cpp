@@ -125,6 +125,47 @@ bool Slots(const char *text, Options *o) {
   return Decimal(digits, &o->slots_share) && o->slots_share > 0 && o->slots_share <= 100;
 }
 
+// One of the values between commas; false: there are fewer, or it is not valid.
+bool Element(const char *list, uint32_t i, Options *o, bool (*set)(const char *, Options *)) {
+  for (; i != 0; --i) {
+    list = strchr(list, ',');
+    if (list == nullptr) return false;
+    ++list;
+  }
+  const char *end = strchr(list, ',');
+  size_t length = end != nullptr ? static_cast<size_t>(end - list) : strlen(list);
+  char text[32];
+  if (length >= sizeof(text)) return false;
+  memcpy(text, list, length);
+  text[length] = 0;
+  return set(text, o);
+}
+
+// A value, or for bench several; the last one stays where a single one is looked for.
+bool List(const char *text, Options *o, const char **list, bool (*set)(const char *, Options *)) {
+  if (strchr(text, ',') == nullptr) return set(text, o);
+  if (strcmp(o->verb, "bench") != 0) return false;
+  uint32_t count = 1;
+  for (const char *at = text; *at != 0; ++at) count += *at == ',';
+  for (uint32_t i = 0; i < count; ++i) {
+    if (!Element(text, i, o, set)) return false;
+  }
+  *list = text;
+  return true;
+}
+
+bool SetPrompt(const char *v, Options *o) { return Number32(v, 1, &o->prompt_tokens); }
+bool SetCount(const char *v, Options *o) {
+  o->count_given = true;
+  return Number32(v, 0, &o->count);
+}
+bool SetThreads(const char *v, Options *o) { return Number32(v, 1, &o->threads); }
+bool SetBudget(const char *v, Options *o) {
+  o->budget = 0;
+  o->budget_max = false;
+  return Size(v, o);
+}
+
 enum : uint32_t {
   kRun = 1, kLogits = 2, kEval = 4, kTokenize = 8, kInspect = 16, kVerify = 32, kPlan = 64, kBench = 128, kVersion = 256,
   kSessions = kRun | kLogits | kEval | kBench,
@@ -139,11 +180,11 @@ struct Flag {
 
 const Flag kFlags[] = {
     {"--memory-budget", "SIZE", "anonymous memory of the whole process: 512M, 0.5G, bytes, or max (all experts stay)",
-     kSessions | kPlan, [](Options *o, const char *v) { return Size(v, o); }},
+     kSessions | kPlan, [](Options *o, const char *v) { return List(v, o, &o->budget_list, SetBudget); }},
     {"--ctx", "N", "positions of the KV cache (default: the bundle's)", kSessions | kPlan,
      [](Options *o, const char *v) { return Number32(v, 1, &o->context); }},
     {"--threads", "T", "threads that compute (default: the processors at hand)", kSessions | kPlan,
-     [](Options *o, const char *v) { return Number32(v, 1, &o->threads); }},
+     [](Options *o, const char *v) { return List(v, o, &o->threads_list, SetThreads); }},
     {"--prefill-chunk", "N", "tokens computed together (default: the bundle's)", kSessions | kPlan,
      [](Options *o, const char *v) { return Number32(v, 1, &o->chunk); }},
     {"--io", "auto|uring|pread", "how records are read", kSessions,
@@ -197,7 +238,7 @@ const Flag kFlags[] = {
     {"--prompt-file", "FILE", "the same, from a file", kRun | kTokenize,
      [](Options *o, const char *v) { return *(o->prompt_file = v) != 0; }},
     {"-n", "N", "tokens to generate (default 128; bench: 32)", kRun | kBench,
-     [](Options *o, const char *v) { o->count_given = true; return Number32(v, 0, &o->count); }},
+     [](Options *o, const char *v) { return List(v, o, &o->count_list, SetCount); }},
     {"--seed", "S", "of the random numbers (default: another each time)", kRun,
      [](Options *o, const char *v) { o->seed_given = true; return Number(v, UINT64_MAX, &o->sample.seed); }},
     {"--temp", "X", "temperature (default 0.8; 0: always the best token)", kRun,
@@ -233,10 +274,21 @@ const Flag kFlags[] = {
     {"--window", "N", "tokens of text in a window (default 512)", kEval,
      [](Options *o, const char *v) { return Number32(v, 1, &o->window); }},
     {"-p", "N", "tokens of the prompt (default 128)", kBench,
-     [](Options *o, const char *v) { return Number32(v, 1, &o->prompt_tokens); }},
+     [](Options *o, const char *v) { return List(v, o, &o->prompt_list, SetPrompt); }},
     {"-r", "N", "repetitions (default 3)", kBench,
      [](Options *o, const char *v) { return Number32(v, 1, &o->repetitions) && o->repetitions <= 100; }},
-    {"--json", nullptr, "machine-readable output", kAll, [](Options *o, const char *) { return o->json = true; }},
+    {"--cold", nullptr, "each repetition starts anew, with nothing of the bundle in memory or in the page cache", kBench,
+     [](Options *o, const char *) { return o->cold = true; }},
+    {"--roofline", nullptr, "measure how fast memory is read, and give the weights' share of it", kBench,
+     [](Options *o, const char *) { return o->roofline = true; }},
+    {"--kernels", nullptr, "time each kernel of the generated tokens", kBench,
+     [](Options *o, const char *) { return o->kernels = true; }},
+    {"--csv", nullptr, "one line for each test, for spreadsheets", kBench,
+     [](Options *o, const char *) { o->format = BenchFormat::kCsv; return true; }},
+    {"--md", nullptr, "the same as a Markdown table", kBench,
+     [](Options *o, const char *) { o->format = BenchFormat::kMarkdown; return true; }},
+    {"--json", nullptr, "machine-readable output", kAll,
+     [](Options *o, const char *) { o->format = BenchFormat::kJson; return o->json = true; }},
 };
 
 void Help(const Verb *verb) {
@@ -297,6 +349,11 @@ int UnknownFlag(const char *name, uint32_t verb) {
 }
 
 }  // namespace
+
+bool TakePrompt(const char *list, uint32_t i, Options *options) { return Element(list, i, options, SetPrompt); }
+bool TakeCount(const char *list, uint32_t i, Options *options) { return Element(list, i, options, SetCount); }
+bool TakeThreads(const char *list, uint32_t i, Options *options) { return Element(list, i, options, SetThreads); }
+bool TakeBudget(const char *list, uint32_t i, Options *options) { return Element(list, i, options, SetBudget); }
 
 int ParseCommandLine(int argc, char **argv, Options *options, const Verb **verb) {
   *verb = nullptr;

@@ -13,6 +13,8 @@ namespace emoe::rt {
 
 constexpr size_t kMostTexts = 64;
 
+enum class BenchFormat : uint8_t { kText, kJson, kCsv, kMarkdown };
+
 struct Options {
   const char *verb = nullptr, *bundle = nullptr;
   bool json = false, sandbox = true;
@@ -43,7 +45,18 @@ struct Options {
   const char *texts[kMostTexts] = {};
   size_t text_count = 0;
   uint32_t window = 512, prompt_tokens = 128, repetitions = 3;
+
+  // bench: values that are measured one after the other, as they were given; null: the one value above.
+  const char *prompt_list = nullptr, *count_list = nullptr, *threads_list = nullptr, *budget_list = nullptr;
+  BenchFormat format = BenchFormat::kText;
+  bool kernels = false, cold = false, roofline = false;
 };
+
+// The i-th value of one of bench's lists; false: there are fewer. It is put where the flag's single value would be.
+bool TakePrompt(const char *list, uint32_t i, Options *options);
+bool TakeCount(const char *list, uint32_t i, Options *options);
+bool TakeThreads(const char *list, uint32_t i, Options *options);
+bool TakeBudget(const char *list, uint32_t i, Options *options);
 
 struct Verb {
   const char *name, *positional, *summary, *examples;

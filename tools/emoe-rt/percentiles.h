@@ -12,6 +12,10 @@ class Percentiles {
     ++counts_[PlaceOf(nanoseconds)];
     ++total_;
   }
+  void Merge(const Percentiles &other) {
+    for (uint32_t place = 0; place < kPlaces; ++place) counts_[place] += other.counts_[place];
+    total_ += other.total_;
+  }
   // The value, in milliseconds, that a share of `p` of all is at or below; 0 if there are none.
   double Milliseconds(double p) const {
     double rank = p * static_cast<double>(total_), seen = 0;
