@@ -54,7 +54,8 @@ absl::StatusOr<KernelImage> compileImage(absl::Span<const KernelSpec> specs, con
             absl::StrCat("kernel ", names.back(), " cannot be generated for ", target.name, diagnostics));
       }
     }
-    if (mlir::failed(lowerTileProducts(*module, target)) || mlir::failed(mlir::verify(*module))) {
+    const TileLowering lowering = options.genericTiles ? TileLowering::Generic : TileLowering::Fast;
+    if (mlir::failed(lowerTileProducts(*module, target, lowering)) || mlir::failed(mlir::verify(*module))) {
       return absl::InternalError(absl::StrCat("the IR of the kernels for ", target.name, " is invalid", diagnostics));
     }
   }

@@ -34,6 +34,7 @@ struct KernelImage {
 
 struct ImageOptions {
   bool exact = false;      // float32 activations whatever the width: specs say so themselves; kept for provenance
+  bool genericTiles = false;  // tile products by plain vector arithmetic on every target: for measurements
   std::string saveTemps;   // folder for the MLIR, LLVM IR and assembly of each image; empty: none
 };
 

@@ -1,46 +1,175 @@
-// Decode bandwidth of the tile kernels: one token, one thread, a weight matrix that no cache holds, beside a loop that only
-// reads it. Usage: tile_bench [MiB, default 256]. Prints GB/s of packed weights, the best and the median of the runs.
+// Tables of the tile kernels' speed, as Markdown, for each instruction set that this machine runs and each width of
+// weights. Decode: one row, weights that no cache holds, beside a loop that only reads them. Prefill: a few rows, weights
+// from memory and from the second-level cache, beside a loop of independent dot products. What is compared runs in turn;
+// numbers are medians. docs/kernels.md has the commands and what they gave.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
 #include <sys/mman.h>
+#include <thread>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "compiler/codegen/image.h"
 #include "compiler/codegen/pack.h"
 #include "mlir/IR/MLIRContext.h"
 #include "runtime/image/image.h"
 #include "schema/kernel_abi.h"
+#include "test/bench/hand_kernels.h"
 
 using namespace emoe;
 
 namespace {
 
-constexpr int kRuns = 9;
-constexpr int64_t kColumns = 2048;
+constexpr const char *kUsage =
+    R"(usage: tile_bench [--decode] [--prefill] [--generic] [--hand] [--targets A,B] [--widths 8,4,3,2,ternary]
+                  [--rows 2,4,8,16] [--threads 1,2] [--mib N] [--runs N] [--save-temps DIR]
+--decode, --prefill  which tables; both if neither is given
+--generic, --hand    also the generic lowering, and hand-written kernels (for x86-64-v3 and x86-64-v4-vnni)
+--mib                size of the weights that no cache holds, of each width: 256
+--runs               measurements of which the median is taken: 9
+)";
+constexpr int64_t kColumns = bench::kHandColumns;
+constexpr int64_t kCachedBytes = 384 << 10;  // of a second-level cache of 512 KiB and more
 
-template <typename Body> void report(const char *name, const char *what, uint64_t bytes, Body &&body) {
-  std::vector<double> rates;
-  for (int i = 0; i <= kRuns; ++i) {
-    auto start = std::chrono::steady_clock::now();
-    body();
-    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (i > 0) {  // the first run touches the pages
-      rates.push_back(static_cast<double>(bytes) / seconds / 1e9);
-    }
-  }
-  std::sort(rates.begin(), rates.end());
-  std::printf("%-16s %-8s best %6.2f  median %6.2f GB/s\n", name, what, rates.back(), rates[rates.size() / 2]);
+[[noreturn]] void fail(const std::string &what) {
+  std::fprintf(stderr, "tile_bench: %s\n", what.c_str());
+  std::exit(1);
 }
 
-// Sums whole lines with many independent chains, so that the loads alone are measured.
+struct Width {
+  std::string name;
+  unsigned bits, group;
+  Codebook codebook;
+  bench::HandWidth hand;
+};
+const Width kWidths[] = {{"8", 8, 32, Codebook::Integer, bench::HandWidth::Bits8},
+                         {"4", 4, 32, Codebook::Integer, bench::HandWidth::Bits4},
+                         {"3", 3, 128, Codebook::Centred, bench::HandWidth::Bits3},
+                         {"2", 2, 128, Codebook::Centred, bench::HandWidth::Bits2},
+                         {"ternary", 2, 128, Codebook::Ternary, bench::HandWidth::Ternary}};
+
+struct Options {
+  bool decode = false, prefill = false, generic = false, hand = false;
+  std::vector<std::string> targets, widths;
+  std::vector<int> rows = {2, 4, 8, 16}, threads = {1, 2};
+  uint64_t bytes = 256u << 20;
+  int runs = 9;
+  std::string saveTemps;
+};
+
+std::vector<int> numbers(const char *text) {
+  std::vector<int> list;
+  for (absl::string_view part : absl::StrSplit(text, ',')) {
+    int value = 0;
+    if (!absl::SimpleAtoi(part, &value) || value < 1) {
+      fail(std::string("not a list of positive numbers: ") + text);
+    }
+    list.push_back(value);
+  }
+  return list;
+}
+
+Options parse(int argc, char **argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    auto value = [&] {
+      if (i + 1 == argc) {
+        fail(name + " needs a value");
+      }
+      return argv[++i];
+    };
+    if (name == "--decode") {
+      options.decode = true;
+    } else if (name == "--prefill") {
+      options.prefill = true;
+    } else if (name == "--generic") {
+      options.generic = true;
+    } else if (name == "--hand") {
+      options.hand = true;
+    } else if (name == "--targets") {
+      options.targets = absl::StrSplit(value(), ',');
+    } else if (name == "--widths") {
+      options.widths = absl::StrSplit(value(), ',');
+    } else if (name == "--rows") {
+      options.rows = numbers(value());
+    } else if (name == "--threads") {
+      options.threads = numbers(value());
+    } else if (name == "--mib") {
+      options.bytes = static_cast<uint64_t>(numbers(value())[0]) << 20;
+    } else if (name == "--runs") {
+      options.runs = numbers(value())[0];
+    } else if (name == "--save-temps") {
+      options.saveTemps = value();
+    } else {
+      std::fputs(kUsage, stderr);
+      std::exit(name == "--help" ? 0 : 1);
+    }
+  }
+  if (!options.decode && !options.prefill) {
+    options.decode = options.prefill = true;
+  }
+  return options;
+}
+
+// Seconds that body(0) .. body(threads - 1) take on as many threads, from when all are there.
+double together(int threads, const std::function<void(int)> &body) {
+  std::atomic<int> present{1}, left{threads - 1};
+  std::atomic<bool> go{false};
+  std::vector<std::thread> others;
+  for (int i = 1; i < threads; ++i) {
+    others.emplace_back([&, i] {
+      present.fetch_add(1);
+      while (!go.load()) {
+      }
+      body(i);
+      left.fetch_sub(1);
+    });
+  }
+  while (present.load() != threads) {
+  }
+  auto start = std::chrono::steady_clock::now();
+  go = true;
+  body(0);
+  while (left.load() != 0) {
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (std::thread &thread : others) {
+    thread.join();
+  }
+  return seconds;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+uint8_t *bigMemory(uint64_t bytes) {
+  void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    fail("no memory for " + std::to_string(bytes >> 20) + " MiB");
+  }
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  return static_cast<uint8_t *>(memory);
+}
+
+// Sums whole lines with many independent chains and prefetches as the kernels do, so that loads alone are measured.
 uint64_t readAll(const uint8_t *bytes, uint64_t count) {
   typedef uint64_t Line __attribute__((vector_size(64)));
   Line sums[4] = {};
   const Line *lines = reinterpret_cast<const Line *>(bytes);
   for (uint64_t i = 0; i + 4 <= count / sizeof(Line); i += 4) {
-    for (int j = 0; j < 4; ++j) {
+    for (uint64_t j = 0; j < 4; ++j) {
+      __builtin_prefetch(lines + i + j + 96);
       sums[j] += lines[i + j];
     }
   }
@@ -53,63 +182,362 @@ uint64_t readAll(const uint8_t *bytes, uint64_t count) {
   return total;
 }
 
+// Packed weights of one width, repeated until no cache holds them.
+struct Weights {
+  const Width *width;
+  LayoutAttr layout;
+  uint8_t *bytes;
+  int64_t panels, panelSize, cachedPanels;
+};
+
+Weights makeWeights(mlir::MLIRContext &context, const Width &width, uint64_t bytes) {
+  Weights made;
+  made.width = &width;
+  made.layout = LayoutAttr::get(&context, width.bits, FloatType::F16, width.group, ZeroPoint::Symmetric, width.codebook, 16);
+  made.panelSize = static_cast<int64_t>(panelBytes(made.layout, kColumns));
+  made.panels = static_cast<int64_t>(bytes) / made.panelSize;
+  made.cachedPanels = std::max<int64_t>(2, kCachedBytes / made.panelSize / 2 * 2);
+  made.bytes = bigMemory(bytes + (1 << 20));
+  std::mt19937 random(7);
+  constexpr int64_t kDifferent = 8;
+  std::vector<uint8_t> codes(16 * kColumns);
+  std::vector<float> scales(16 * scalesPerRow(made.layout, kColumns));
+  const int levels = gridOf(made.layout).levels;
+  for (int64_t panel = 0; panel < made.panels; ++panel) {
+    uint8_t *out = made.bytes + panel * made.panelSize;
+    if (panel >= kDifferent) {
+      std::memcpy(out, out - kDifferent * made.panelSize, made.panelSize);
+      continue;
+    }
+    for (uint8_t &code : codes) {
+      code = static_cast<uint8_t>(random() % levels);
+    }
+    for (float &scale : scales) {
+      scale = 0.001f * static_cast<float>(random() % 100 + 1);
+    }
+    if (absl::Status status = packCodes(made.layout, codes.data(), scales.data(), 16, kColumns, out); !status.ok()) {
+      fail(status.ToString());
+    }
+  }
+  return made;
+}
+
+std::vector<uint8_t> makeRows(int64_t count) {
+  const int64_t rowBytes = static_cast<int64_t>(q8RowBytes(kColumns));
+  std::vector<uint8_t> rows(count * rowBytes + 64);
+  std::mt19937 random(11);
+  for (int64_t r = 0; r < count; ++r) {
+    uint8_t *row = &rows[r * rowBytes];
+    for (int64_t g = 0; g < kColumns / 32; ++g) {
+      int32_t sum = 0;
+      for (int64_t c = 32 * g; c < 32 * g + 32; ++c) {
+        const int q = static_cast<int>(random() % 255) - 127;
+        row[c] = static_cast<uint8_t>(q), sum += q;
+      }
+      const float scale = 0.01f * static_cast<float>(random() % 100 + 1);
+      std::memcpy(row + kColumns + 4 * g, &scale, 4);
+      std::memcpy(row + kColumns + kColumns / 8 + 4 * g, &sum, 4);
+    }
+  }
+  return rows;
+}
+
+using Call = std::function<void(int64_t firstPanel, int64_t lastPanel, const uint8_t *rows, int64_t tokens, float *out)>;
+struct Kernel {
+  const Target *target;
+  const Weights *weights;
+  const char *lowering;
+  Call call;
+};
+
+Call generated(const Weights &weights, const Target &target, bool generic, const Options &options,
+               mlir::MLIRContext &context) {
+  KernelSpec spec;
+  spec.family = KernelFamily::Linear;
+  spec.layout = weights.layout, spec.k = kColumns, spec.n = 16 * weights.panels, spec.quantizedActivations = true;
+  ImageOptions imageOptions;
+  imageOptions.genericTiles = generic;
+  if (!options.saveTemps.empty()) {
+    imageOptions.saveTemps = options.saveTemps + "/" + weights.width->name + (generic ? "-generic" : "");
+  }
+  absl::StatusOr<KernelImage> image = compileImage({spec}, target, context, imageOptions);
+  if (!image.ok()) {
+    fail(image.status().ToString());
+  }
+  auto kept = std::make_shared<KernelImage>(*std::move(image));
+  rt::Image entry = {};
+  entry.entries = {kept->entries.data(), kept->entries.size()};
+  entry.bytes = kept->elf.size(), entry.machine = target.machine, entry.features = target.cpuFeatures;
+  rt::LoadedImage loaded;
+  if (rt::Status status = rt::LoadImage(kept->elf.data(), kept->elf.size(), entry, &loaded); !status.ok()) {
+    fail("the image for " + target.name + " does not load: " + status.what);
+  }
+  return [kept, loaded, &weights](int64_t first, int64_t last, const uint8_t *rows, int64_t tokens, float *out) {
+    emoe_kernel_args args = {};
+    args.operand[0] = const_cast<uint8_t *>(rows), args.operand[1] = weights.bytes, args.operand[2] = out;
+    args.tokens = tokens;
+    loaded.kernel(0)(&args, first, last);
+  };
+}
+
+Call handWritten(const Weights &weights, bench::HandKernel kernel) {
+  return [&weights, kernel](int64_t first, int64_t last, const uint8_t *rows, int64_t tokens, float *out) {
+    kernel({weights.bytes, first, last, rows, tokens, out,
+            static_cast<int64_t>(f32RowBytes(16 * weights.panels) / 4)});
+  };
+}
+
+// All kernels of a width must give the same bits.
+void compare(const Kernel &kernel, const Kernel &reference, const std::vector<uint8_t> &rows) {
+  constexpr int64_t kTokens = 15, kPanels = 4;
+  const int64_t stride = static_cast<int64_t>(f32RowBytes(16 * kernel.weights->panels) / 4);
+  std::vector<float> got(kTokens * stride), want(kTokens * stride);
+  kernel.call(0, kPanels, rows.data(), kTokens, got.data());
+  reference.call(0, kPanels, rows.data(), kTokens, want.data());
+  for (int64_t t = 0; t < kTokens; ++t) {
+    if (std::memcmp(&got[t * stride], &want[t * stride], 4 * 16 * kPanels) != 0) {
+      fail("the " + std::string(kernel.lowering) + " kernel of " + kernel.weights->width->name + " bits for " +
+           kernel.target->name + " computes something else than the " + reference.lowering + " one for " +
+           reference.target->name);
+    }
+  }
+}
+
+// Rows of measurements that are taken in turn, `runs` times after a first that touches pages and wakes the CPU.
+struct Table {
+  struct Row {
+    std::string head;
+    std::vector<std::function<double()>> cells;
+    std::vector<std::vector<double>> rates;
+  };
+  std::string caption, columns;  // Markdown: "| target | ... |"
+  std::vector<Row> rows;
+  // How a cell is written, from the medians of its row and of the first row, which is what others are compared with.
+  std::function<std::string(double value, double best)> text;
+
+  void measure(int runs) {
+    for (int run = -1; run < runs; ++run) {
+      for (Row &row : rows) {
+        row.rates.resize(row.cells.size());
+        for (size_t i = 0; i < row.cells.size(); ++i) {
+          const double rate = row.cells[i]();
+          if (run >= 0) {
+            row.rates[i].push_back(rate);
+          }
+        }
+      }
+    }
+  }
+  void print() const {
+    std::string rule = columns;
+    for (char &c : rule) {
+      c = c == '|' ? '|' : '-';
+    }
+    std::printf("\n%s\n\n%s\n%s\n", caption.c_str(), columns.c_str(), rule.c_str());
+    for (const Row &row : rows) {
+      std::printf("| %s |", row.head.c_str());
+      for (size_t i = 0; i < row.cells.size(); ++i) {
+        std::printf(" %s |", text(median(row.rates[i]), median(rows[0].rates[i])).c_str());
+      }
+      std::printf("\n");
+    }
+    std::fflush(stdout);
+  }
+};
+
+std::string percentOf(const char *format, double value, double best) {
+  char text[64];
+  std::snprintf(text, sizeof(text), format, value, 100 * value / best);
+  return text;
+}
+
+// The part of `count` that belongs to member `index` of `size`.
+std::pair<int64_t, int64_t> share(int64_t count, int64_t index, int64_t size) {
+  return {count * index / size, count * (index + 1) / size};
+}
+
+class Bench {
+public:
+  Bench(const Options &options, std::vector<Kernel> kernels)
+      : options(options), kernels(std::move(kernels)), rows(makeRows(kMostRows)) {
+    int64_t widest = 0;
+    for (const Kernel &kernel : this->kernels) {
+      widest = std::max(widest, kernel.weights->panels);
+    }
+    out.resize(kMostRows * f32RowBytes(16 * widest) / 4);
+  }
+
+  void decode() {
+    Table table;
+    table.caption = "Decode: GB/s of packed weights, one row of " + std::to_string(kColumns) +
+                    " columns, and their share of what a loop reads that only adds.";
+    table.columns = "| target | weights | lowering |";
+    Table::Row probe{"- | - | reading loop", {}, {}};
+    for (int threads : options.threads) {
+      table.columns += " " + std::to_string(threads) + (threads == 1 ? " thread |" : " threads |");
+      probe.cells.push_back([this, threads] {
+        const uint64_t pages = kernels[0].weights->panels * kernels[0].weights->panelSize >> 12;
+        const double seconds = together(threads, [&](int index) {
+          auto [first, last] = share(static_cast<int64_t>(pages), index, threads);
+          sink += readAll(kernels[0].weights->bytes + (first << 12), (last - first) << 12);
+        });
+        return static_cast<double>(pages << 12) / seconds / 1e9;
+      });
+    }
+    table.rows.push_back(probe);
+    for (const Kernel &kernel : kernels) {
+      Table::Row row{head(kernel), {}, {}};
+      for (int threads : options.threads) {
+        row.cells.push_back([this, &kernel, threads] {
+          const double bytes = static_cast<double>(kernel.weights->panels * kernel.weights->panelSize);
+          return bytes / seconds(kernel, kernel.weights->panels, 1, 1, threads) / 1e9;
+        });
+      }
+      table.rows.push_back(row);
+    }
+    table.text = [](double value, double best) { return percentOf("%.1f (%.0f %%)", value, best); };
+    table.measure(options.runs);
+    table.print();
+  }
+
+  void prefill(const Target &target, int threads, const bench::DotPeak &peak) {
+    Table table;
+    table.caption = "Prefill on " + std::string(target.name) + ", " + std::to_string(threads) +
+                    (threads == 1 ? " thread" : " threads") +
+                    ": GOP/s (two for each weight and row), and their share of independent dot products.";
+    table.columns = "| weights | lowering |";
+    Table::Row best{"- | dot products", {}, {}};
+    auto addColumns = [&](const char *place) {
+      for (int count : options.rows) {
+        table.columns += " " + std::string(place) + ", " + std::to_string(count) + " rows |";
+        best.cells.push_back([threads, peak] {
+          constexpr int64_t kRounds = 200000;
+          const double seconds = together(threads, [&](int) { peak.run(kRounds); });
+          return static_cast<double>(threads * kRounds * peak.operations) / seconds / 1e9;
+        });
+      }
+    };
+    addColumns("memory");
+    addColumns("cache");
+    table.rows.push_back(best);
+    for (const Kernel &kernel : kernels) {
+      if (kernel.target != &target) {
+        continue;
+      }
+      Table::Row row{kernel.weights->width->name + " | " + kernel.lowering, {}, {}};
+      for (bool cached : {false, true}) {
+        for (int count : options.rows) {
+          row.cells.push_back([this, &kernel, threads, count, cached] {
+            const Weights &weights = *kernel.weights;
+            // Enough for some milliseconds; every thread has a cache of its own.
+            const int64_t panels = cached ? weights.cachedPanels * threads : weights.panels / 4;
+            const int64_t passes = cached ? std::max<int64_t>(1, 4096 / weights.cachedPanels) : 1;
+            const double operations = 2.0 * 16 * kColumns * static_cast<double>(panels * passes * count);
+            return operations / seconds(kernel, panels, count, passes, threads) / 1e9;
+          });
+        }
+      }
+      table.rows.push_back(row);
+    }
+    table.text = [](double value, double best) { return percentOf("%.0f (%.0f %%)", value, best); };
+    if (table.rows.size() > 1) {
+      table.measure(options.runs);
+      table.print();
+    }
+  }
+
+private:
+  static constexpr int64_t kMostRows = 128;
+
+  static std::string head(const Kernel &kernel) {
+    return kernel.target->name + " | " + kernel.weights->width->name + " | " + kernel.lowering;
+  }
+  double seconds(const Kernel &kernel, int64_t panels, int64_t tokens, int64_t passes, int threads) {
+    return together(threads, [&](int index) {
+      auto [first, last] = share(panels, index, threads);
+      for (int64_t pass = 0; pass < passes; ++pass) {
+        kernel.call(first, last, rows.data(), tokens, out.data());
+      }
+    });
+  }
+
+  const Options &options;
+  std::vector<Kernel> kernels;
+  std::vector<uint8_t> rows;
+  std::vector<float> out;
+  std::atomic<uint64_t> sink{0};
+};
+
+// What there is to compare a target's kernels with; null members where nothing is written.
+bench::HandKernel handKernel([[maybe_unused]] const Target &target, [[maybe_unused]] bench::HandWidth width) {
+#if defined(__x86_64__)
+  if (target.cpuFeatures & EMOE_CPU_AVX2) {
+    return target.cpuFeatures & EMOE_CPU_AVX512_VNNI ? bench::handAvx512(width) : bench::handAvx2(width);
+  }
+#endif
+  return nullptr;
+}
+bench::DotPeak handPeak([[maybe_unused]] const Target &target) {
+#if defined(__x86_64__)
+  if (target.cpuFeatures & EMOE_CPU_AVX2) {
+    return target.cpuFeatures & EMOE_CPU_AVX512_VNNI ? bench::peakAvx512() : bench::peakAvx2();
+  }
+#endif
+  return {nullptr, 0};
+}
+
+bool wanted(const std::vector<std::string> &names, const std::string &name) {
+  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
-  const uint64_t wanted = (argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 256) << 20;
+  const Options options = parse(argc, argv);
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   context.loadDialect<EmoeDialect>();
-  auto *memory = static_cast<uint8_t *>(
-      mmap(nullptr, 2 * wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  if (memory == MAP_FAILED) {
-    std::fprintf(stderr, "tile_bench: no memory for %llu MiB\n", static_cast<unsigned long long>(wanted >> 19));
-    return 1;
+  std::vector<Weights> weights;
+  weights.reserve(std::size(kWidths));
+  for (const Width &width : kWidths) {
+    if (wanted(options.widths, width.name)) {
+      weights.push_back(makeWeights(context, width, options.bytes));
+    }
   }
-  madvise(memory, 2 * wanted, MADV_HUGEPAGE);
-  std::memset(memory, 0, 2 * wanted);
-  volatile uint64_t sink = 0;
-  report("read", "loop", wanted, [&] { sink = sink + readAll(memory, wanted); });
+  std::vector<Kernel> kernels;
+  std::vector<const Target *> targets;
+  const std::vector<uint8_t> rows = makeRows(15);
   for (const Target &target : allTargets()) {
-    if (target.machine != rt::CpuMachine() || (target.cpuFeatures & ~rt::CpuFeatures())) {
+    if (target.machine != rt::CpuMachine() || (target.cpuFeatures & ~rt::CpuFeatures()) ||
+        !wanted(options.targets, target.name)) {
       continue;
     }
-    struct Kind {
-      const char *name;
-      unsigned bits, group;
-      Codebook codebook;
-    };
-    for (Kind kind : {Kind{"4 bit", 4, 32, Codebook::Integer}, {"8 bit", 8, 32, Codebook::Integer},
-                      {"3 bit", 3, 128, Codebook::Centred}, {"2 bit", 2, 128, Codebook::Centred},
-                      {"ternary", 2, 128, Codebook::Ternary}}) {
-      KernelSpec spec;
-      spec.family = KernelFamily::Linear;
-      spec.layout = LayoutAttr::get(&context, kind.bits, FloatType::F16, kind.group, ZeroPoint::Symmetric, kind.codebook, 16);
-      spec.k = kColumns, spec.quantizedActivations = true;
-      const int64_t panels = static_cast<int64_t>(wanted / panelBytes(spec.layout, kColumns));
-      spec.n = 16 * panels;
-      absl::StatusOr<KernelImage> image = compileImage({spec}, target, context, {});
-      if (!image.ok()) {
-        std::fprintf(stderr, "tile_bench: %s\n", image.status().ToString().c_str());
-        return 1;
+    targets.push_back(&target);
+    for (const Weights &each : weights) {
+      const size_t first = kernels.size();
+      kernels.push_back({&target, &each, "fast", generated(each, target, false, options, context)});
+      if (options.generic) {
+        kernels.push_back({&target, &each, "generic", generated(each, target, true, options, context)});
       }
-      rt::Image entry = {};
-      entry.entries = {image->entries.data(), image->entries.size()};
-      entry.bytes = image->elf.size(), entry.machine = target.machine, entry.features = target.cpuFeatures;
-      rt::LoadedImage loaded;
-      if (rt::Status status = rt::LoadImage(image->elf.data(), image->elf.size(), entry, &loaded); !status.ok()) {
-        std::fprintf(stderr, "tile_bench: the image for %s does not load: %s\n", target.name.c_str(), status.what);
-        return 1;
+      if (bench::HandKernel kernel = options.hand ? handKernel(target, each.width->hand) : nullptr) {
+        kernels.push_back({&target, &each, "hand-written", handWritten(each, kernel)});
       }
-      auto *x = static_cast<uint8_t *>(std::aligned_alloc(64, q8RowBytes(kColumns)));
-      auto *y = static_cast<uint8_t *>(std::aligned_alloc(64, f32RowBytes(spec.n)));
-      std::memset(x, 0, q8RowBytes(kColumns));
-      emoe_kernel_args args = {};
-      args.operand[0] = x, args.operand[1] = memory, args.operand[2] = y, args.tokens = 1;
-      report(target.name.c_str(), kind.name, panels * panelBytes(spec.layout, kColumns),
-             [&] { loaded.kernel(0)(&args, 0, panels); });
-      std::free(x);
-      std::free(y);
-      rt::UnloadImage(&loaded);
+      for (size_t i = first + 1; i < kernels.size(); ++i) {
+        compare(kernels[i], kernels[first], rows);
+      }
+    }
+  }
+  if (kernels.empty()) {
+    fail("no kernel is left to measure; see --help");
+  }
+  Bench bench(options, kernels);
+  if (options.decode) {
+    bench.decode();
+  }
+  for (const Target *target : targets) {
+    for (int threads : options.threads) {
+      if (options.prefill && handPeak(*target).run) {
+        bench.prefill(*target, threads, handPeak(*target));
+      }
     }
   }
   return 0;
