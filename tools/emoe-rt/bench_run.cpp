@@ -128,8 +128,11 @@ void BenchResult::Merge(const BenchResult &o) {
 int MeasureBench(Work *work, BenchResult *result) {
   const Options &options = work->options;
   // The session keeps looking at it.
-  static CpuClock cpu;
-  static const Clock clock = options.cpu_time ? cpu.clock() : kClock;
+  static const Clock clock = [&options] {
+    if (!options.cpu_time) return kClock;
+    static CpuClock cpu;
+    return cpu.clock();
+  }();
   const uint64_t begin = clock.Now();
   if (int code = work->Open()) return code;
   Feed feed;
