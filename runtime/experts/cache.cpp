@@ -1,5 +1,7 @@
 #include "runtime/experts/cache.h"
 
+#include <string.h>
+
 #include "runtime/text/math.h"
 
 namespace emoe::rt {
@@ -273,12 +275,24 @@ void ExpertCache::AddBlocks(uint32_t source, bool same_token, int32_t sign, uint
   }
 }
 
+// Eight experts at once: compilers leave the plain loop as it is, and next-use spends most of its time on it.
+typedef int8_t Bytes __attribute__((vector_size(8)));
+typedef int32_t Words __attribute__((vector_size(32), aligned(4), may_alias));
+
 void ExpertCache::AddBlock(const NextUseBlock &block, int32_t sign) {
   const Layer &from = layers_[block.source], &to = layers_[block.target];
   for (uint32_t i = 0; i < from.used_count; ++i) {
     const int8_t *row = parameters_.rows.data + block.first + uint64_t{from.used[i]} * to.experts;
     int32_t *sum = sum_ + to.first;
-    for (uint32_t e = 0; e < to.experts; ++e) sum[e] += sign * row[e];
+    uint32_t e = 0;
+    for (; e + 8 <= to.experts; e += 8) {
+      Bytes bytes;
+      memcpy(&bytes, row + e, sizeof(bytes));
+      const Words words = __builtin_convertvector(bytes, Words);
+      Words *sums = reinterpret_cast<Words *>(sum + e);
+      *sums = sign > 0 ? *sums + words : *sums - words;
+    }
+    for (; e < to.experts; ++e) sum[e] += sign * row[e];
   }
 }
 
