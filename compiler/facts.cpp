@@ -23,7 +23,8 @@ ModelFiles findModelFiles(const std::string &modelPath) {
     }
     return "";
   };
-  return {find({"config.json", "genai_config.json"}), find({"generation_config.json"}), find({"tokenizer.json"})};
+  return {find({"config.json", "genai_config.json"}), find({"generation_config.json"}),
+          find({"genai_config.json"}), find({"tokenizer.json"})};
 }
 
 static absl::StatusOr<llvm::json::Object> readObject(const std::string &path) {
@@ -79,7 +80,23 @@ static absl::Status readTokens(const std::string &path, const llvm::json::Object
                     absl::StrCat(path, ": ", key.str(), " must be a token id, a list of token ids or null"));
 }
 
-absl::StatusOr<ModelFacts> readModelFacts(const std::string &config, const std::string &generationConfig) {
+// The first provider of ONNX Runtime that the model was made for.
+static std::string providerOf(const llvm::json::Object &genai) {
+  const llvm::json::Object *object = &genai;
+  for (const char *key : {"model", "decoder", "session_options"}) {
+    object = object ? object->getObject(key) : nullptr;
+  }
+  const llvm::json::Array *providers = object ? object->getArray("provider_options") : nullptr;
+  for (const llvm::json::Value &provider : providers ? *providers : llvm::json::Array()) {
+    if (const llvm::json::Object *named = provider.getAsObject(); named && !named->empty()) {
+      return llvm::StringRef(named->begin()->first).str();
+    }
+  }
+  return "";
+}
+
+absl::StatusOr<ModelFacts> readModelFacts(const std::string &config, const std::string &generationConfig,
+                                          const std::string &genaiConfig) {
   ModelFacts facts;
   auto readFrom = [&](const std::string &path, const llvm::json::Object &object) -> absl::Status {
     std::vector<int32_t> first;
@@ -115,6 +132,13 @@ absl::StatusOr<ModelFacts> readModelFacts(const std::string &config, const std::
         return status;
       }
     }
+  }
+  if (!genaiConfig.empty()) {
+    absl::StatusOr<llvm::json::Object> object = readObject(genaiConfig);
+    if (!object.ok()) {
+      return object.status();
+    }
+    facts.device = providerOf(*object);
   }
   if (!generationConfig.empty()) {
     absl::StatusOr<llvm::json::Object> object = readObject(generationConfig);

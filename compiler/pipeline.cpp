@@ -16,6 +16,7 @@
 #include "compiler/calibrate/run.h"
 #include "compiler/calibrate/save.h"
 #include "compiler/facts.h"
+#include "compiler/inspect.h"
 #include "compiler/partition/partition.h"
 #include "compiler/plan/choose.h"
 #include "compiler/predict/predict.h"
@@ -24,6 +25,7 @@
 #include "compiler/raise/prove.h"
 #include "compiler/raise/raise.h"
 #include "compiler/schedule/schedule.h"
+#include "compiler/simplify/dequantise.h"
 #include "compiler/simplify/simplify.h"
 #include "compiler/tokenizer/tokenizer.h"
 #include "dialects/onnx/onnx.h"
@@ -69,11 +71,13 @@ public:
   explicit NotingProver(Prover &inner) : inner(inner) {}
   LogicalResult prove(const Claim &claim) override {
     ++claims;
+    ++patterns[claim.pattern.str()];
     LogicalResult result = inner.prove(claim);
     anyFailed |= failed(result);
     return result;
   }
   size_t claims = 0;
+  std::map<std::string, size_t> patterns;
   bool anyFailed = false;
 
 private:
@@ -151,8 +155,10 @@ public:
   }
 
   absl::Status run();
+  absl::Status inspect(bool json);
 
 private:
+  absl::Status import();
   absl::Status runPhases();
   absl::Status writeOutput();
   LogicalResult raisePhase(ModuleOp module);
@@ -183,7 +189,9 @@ private:
   int32_t configuredFirstToken = -1; // the tokenizer decides whether it heads a text
   std::vector<WidthRule> widthRules;
   std::string tokenizerPath;
-  bool proofFailed = false;
+  bool proofFailed = false, inspecting = false;
+  size_t nodes = 0;
+  std::map<std::string, size_t> patterns;
   absl::Status phaseStatus; // of the phase that failed, where diagnostics do not say it all
   std::optional<Texts> texts;
   std::unique_ptr<LiveBundle> reference;
@@ -246,10 +254,16 @@ LogicalResult Compilation::raisePhase(ModuleOp module) {
   }
   EvaluatingProver evaluating(module.lookupSymbol<func::FuncOp>("main"), &store);
   NotingProver prover(evaluating);
+  nodes = 0;
+  module.walk([&](Operation *op) {
+    nodes += isa<onnx::OnnxDialect>(op->getDialect()) && op->getNumResults() > 0 &&
+             !isa<onnx::InitializerOp, onnx::ConstantOp>(op);
+  });
   if (failed(raiseModel(module, store, &prover))) {
     proofFailed = prover.anyFailed;
     return failure();
   }
+  patterns = prover.patterns;
   if (log.note && prover.claims > 0) {
     log.note(absl::StrCat(prover.claims, " raised parts proven: ", evaluating.evaluated(),
                           " evaluated, the others alike up to where their weights are"));
@@ -384,7 +398,9 @@ absl::Status Compilation::adaptPhase(ModuleOp module) {
 
 absl::Status Compilation::runPhases() {
   std::vector<Phase> phases = {
-      {"simplify", "simplifying the graph", [&](ModuleOp m) { return simplify(m); }},
+      {"simplify", "simplifying the graph", [&](ModuleOp m) {
+         return success(succeeded(nameQuantised(m, store, facts.device)) && succeeded(simplify(m)));
+       }},
       {"raise", "recovering the model from the graph", [&](ModuleOp m) { return raisePhase(m); }},
       {"calibrate", options.calibration.empty() ? "" : "running the calibration texts through the model",
        [&](ModuleOp m) { return success((phaseStatus = calibratePhase(m)).ok()); }},
@@ -427,7 +443,7 @@ absl::Status Compilation::runPhases() {
       break;
     }
   }
-  if (!options.compileTo.empty()) {
+  if (!options.compileTo.empty() && !inspecting) {
     module->print(llvm::outs());
     llvm::outs() << "\n";
   }
@@ -524,6 +540,28 @@ absl::Status Compilation::run() {
     }
   }
 
+  if (absl::Status status = import(); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = runPhases(); !status.ok() || !options.compileTo.empty()) {
+    return status;
+  }
+  return writeOutput();
+}
+
+absl::Status Compilation::inspect(bool json) {
+  inspecting = true;
+  if (absl::Status status = import(); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = runPhases(); !status.ok()) {
+    return status;
+  }
+  printInspection(*module, store, {options.model, facts, nodes, patterns}, json, llvm::outs());
+  return absl::OkStatus();
+}
+
+absl::Status Compilation::import() {
   // Small files first: what is wrong with them shows before the long work.
   if (!options.widths.empty()) {
     auto text = llvm::MemoryBuffer::getFile(options.widths);
@@ -538,7 +576,8 @@ absl::Status Compilation::run() {
   }
   ModelFiles files = findModelFiles(options.model);
   absl::StatusOr<ModelFacts> read =
-      readModelFacts(options.config.empty() ? files.config : options.config, files.generationConfig);
+      readModelFacts(options.config.empty() ? files.config : options.config, files.generationConfig,
+                                                   files.genaiConfig);
   if (!read.ok()) {
     return read.status();
   }
@@ -562,10 +601,7 @@ absl::Status Compilation::run() {
     return imported.status();
   }
   module = std::move(*imported);
-  if (absl::Status status = runPhases(); !status.ok() || !options.compileTo.empty()) {
-    return status;
-  }
-  return writeOutput();
+  return absl::OkStatus();
 }
 
 } // namespace
@@ -574,6 +610,12 @@ const std::vector<std::string> &phaseNames() {
   static const std::vector<std::string> names = {"import",   "simplify",          "raise",   "calibrate",
                                                  "quantise", "adapt-bitwidth", "partition-experts", "schedule"};
   return names;
+}
+
+absl::Status inspectModel(const CompileOptions &options, const CompileLog &log, bool json) {
+  CompileOptions raised = options;
+  raised.compileTo = "raise";
+  return Compilation(raised, log).inspect(json);
 }
 
 absl::Status compileModel(const CompileOptions &options, const CompileLog &log) {

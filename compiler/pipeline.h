@@ -57,6 +57,9 @@ struct CompileLog {
 // to `log.note` before the status returns. The output is complete or absent.
 absl::Status compileModel(const CompileOptions &options, const CompileLog &log);
 
+// Recovers the model and prints what was recognised (compiler/inspect.h) to stdout: no bundle is made. Statuses as above.
+absl::Status inspectModel(const CompileOptions &options, const CompileLog &log, bool json);
+
 // Names of the phases that compileTo accepts, in order.
 const std::vector<std::string> &phaseNames();
 

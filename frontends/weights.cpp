@@ -221,11 +221,55 @@ struct WeightStore::Impl {
     MappedFile file;
     std::vector<uint8_t> decoded;
     bool isFile = false;
+    std::optional<QuantisedMatrix> quantised;
+    uint64_t size() const {
+      return quantised ? static_cast<uint64_t>(quantised->rows) * quantised->columns * sizeof(float) : bytes().size();
+    }
     absl::Span<const uint8_t> bytes() const {
       return isFile ? file.bytes() : absl::Span<const uint8_t>(decoded.data(), decoded.size());
     }
   };
   std::map<std::string, Entry, std::less<>> entries;
+
+  const Entry *find(mlir::StringAttr name) const {
+    auto found = entries.find(std::string_view(name.data(), name.size()));
+    return found == entries.end() ? nullptr : &found->second;
+  }
+
+  // Like Run, of a quantised matrix: `first` counts from its start.
+  void quantisedRun(const QuantisedMatrix &m, int64_t first, int64_t stride, int64_t count, float *out) const {
+    struct Elements {
+      const uint8_t *base;
+      Run run;
+      float at(int64_t index) const {
+        float value;
+        run(base, index, 1, 1, &value);
+        return value;
+      }
+    };
+    auto elementsOf = [&](SourceAttr source) {
+      return Elements{find(source.getFile())->bytes().data() + source.getOffset(), codecFor(source.getElement()).run};
+    };
+    const Elements codes = elementsOf(m.codes), scales = elementsOf(m.scales);
+    const Elements zeros = m.zeros ? elementsOf(m.zeros) : Elements{};
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t at = first + i * stride, row = at / m.columns, column = at % m.columns;
+      const int64_t block = row / m.rowBlock, group = column / m.columnBlock;
+      const float zero = zeros.base ? zeros.at(block * m.zeroRow + group) : m.zero;
+      out[i] = (codes.at(row * m.codeRow + column) - zero) * scales.at(block * m.scaleRow + group);
+    }
+  }
+
+  // A run of the view's elements.
+  void run(SourceAttr source, const Codec &codec, const uint8_t *base, int64_t first, int64_t stride, int64_t count,
+           float *out) const {
+    const Entry &entry = *find(source.getFile());
+    if (entry.quantised) {
+      quantisedRun(*entry.quantised, source.getOffset() / static_cast<int64_t>(sizeof(float)) + first, stride, count, out);
+    } else {
+      codec.run(base, first, stride, count, out);
+    }
+  }
 
   // Checks that a view of `shape` lies inside its file; fills what it touches, the codec and the file's bytes.
   absl::Status resolve(SourceAttr source, absl::Span<const int64_t> shape, Touched &touched, Codec &codec,
@@ -263,9 +307,13 @@ struct WeightStore::Impl {
     uint64_t bits = 0;
     overflow |= __builtin_add_overflow(last, uint64_t{1}, &last) ||
                 __builtin_mul_overflow(last, static_cast<uint64_t>(codec.bits), &bits);
-    if (overflow || offset > bytes.size() || bits / 8 + (bits % 8 != 0) > bytes.size() - offset) {
+    const uint64_t size = found->second.size();
+    if (overflow || offset > size || bits / 8 + (bits % 8 != 0) > size - offset) {
       return absl::OutOfRangeError(absl::StrCat(describe(source), ": reaches beyond the end of the file, which has ",
-                                                bytes.size(), " bytes"));
+                                                size, " bytes"));
+    }
+    if (found->second.quantised && (!source.getElement().isF32() || offset % sizeof(float) != 0)) {
+      return absl::InvalidArgumentError(absl::StrCat(describe(source), ": a quantised matrix is read as float32"));
     }
     touched.end = offset + bits / 8 + (bits % 8 != 0);
     return absl::OkStatus();
@@ -296,6 +344,55 @@ void WeightStore::addDecoded(std::string_view name, std::vector<uint8_t> bytes) 
   entry.isFile = false;
 }
 
+absl::Status WeightStore::addQuantised(std::string_view name, const QuantisedMatrix &m) {
+  auto [entry, added] = impl_->entries.try_emplace(std::string(name));
+  if (!added) {
+    return absl::AlreadyExistsError(absl::StrCat("weights named \"", std::string(name), "\" exist already"));
+  }
+  // Checked once, so that reading can trust it: the furthest element of each source.
+  auto check = [&](SourceAttr source, int64_t row, int64_t perRow, int64_t perColumn) -> absl::Status {
+    int64_t last = 0;
+    const int64_t lastRow = (m.rows - 1) / perRow, lastColumn = (m.columns - 1) / perColumn;
+    if (row < 0 || __builtin_mul_overflow(lastRow, row, &last) || __builtin_add_overflow(last, lastColumn, &last)) {
+      return absl::OutOfRangeError(absl::StrCat(std::string(name), ": too large"));
+    }
+    Touched touched;
+    Codec codec;
+    absl::Span<const uint8_t> bytes;
+    SourceAttr flat = SourceAttr::get(source.getContext(), source.getFile(), source.getOffset(), source.getElement(),
+                                      llvm::ArrayRef<int64_t>{1});
+    if (const Impl::Entry *own = impl_->find(source.getFile()); own && own->quantised) {
+      return absl::InvalidArgumentError(absl::StrCat(std::string(name), ": quantised twice"));
+    }
+    return impl_->resolve(flat, {last + 1}, touched, codec, bytes);
+  };
+  absl::Status status;
+  if (m.rows < 1 || m.columns < 1 || m.rowBlock < 1 || m.columnBlock < 1 || !m.codes || !m.scales ||
+      m.rows > (int64_t(1) << 40) / m.columns) {
+    status = absl::InvalidArgumentError(absl::StrCat(std::string(name), ": no elements, or too many"));
+  }
+  if (status.ok()) {
+    status = check(m.codes, m.codeRow, 1, 1);
+  }
+  if (status.ok()) {
+    status = check(m.scales, m.scaleRow, m.rowBlock, m.columnBlock);
+  }
+  if (status.ok() && m.zeros) {
+    status = check(m.zeros, m.zeroRow, m.rowBlock, m.columnBlock);
+  }
+  if (!status.ok()) {
+    impl_->entries.erase(entry);
+    return status;
+  }
+  entry->second.quantised = m;
+  return absl::OkStatus();
+}
+
+const QuantisedMatrix *WeightStore::quantised(std::string_view name) const {
+  auto found = impl_->entries.find(name);
+  return found != impl_->entries.end() && found->second.quantised ? &*found->second.quantised : nullptr;
+}
+
 absl::StatusOr<absl::Span<const uint8_t>> WeightStore::bytes(std::string_view name) const {
   auto found = impl_->entries.find(name);
   if (found == impl_->entries.end()) {
@@ -305,11 +402,11 @@ absl::StatusOr<absl::Span<const uint8_t>> WeightStore::bytes(std::string_view na
 }
 
 absl::StatusOr<uint64_t> WeightStore::size(std::string_view name) const {
-  absl::StatusOr<absl::Span<const uint8_t>> all = bytes(name);
-  if (!all.ok()) {
-    return all.status();
+  auto found = impl_->entries.find(name);
+  if (found == impl_->entries.end()) {
+    return absl::NotFoundError(absl::StrCat("no weights named \"", std::string(name), "\""));
   }
-  return all->size();
+  return found->second.size();
 }
 
 absl::Status WeightStore::check(SourceAttr source, int64_t rows, int64_t columns) const {
@@ -336,11 +433,11 @@ absl::Status WeightStore::read(SourceAttr source, int64_t columns, int64_t first
     return absl::OkStatus();
   }
   if (columnStride == 1 && rowStride == columns) {
-    codec.run(base, first * rowStride, 1, count * columns, out);
+    impl_->run(source, codec, base, first * rowStride, 1, count * columns, out);
     return absl::OkStatus();
   }
   for (int64_t row = 0; row < count; ++row) {
-    codec.run(base, (first + row) * rowStride, columnStride, columns, out + row * columns);
+    impl_->run(source, codec, base, (first + row) * rowStride, columnStride, columns, out + row * columns);
   }
   return absl::OkStatus();
 }
@@ -357,7 +454,7 @@ absl::Status WeightStore::readTensor(SourceAttr source, absl::Span<const int64_t
   }
   const uint8_t *base = bytes.data() + source.getOffset();
   if (shape.empty()) {
-    codec.run(base, 0, 1, 1, out);
+    impl_->run(source, codec, base, 0, 1, 1, out);
     return absl::OkStatus();
   }
   // The innermost axis is one run; the outer ones count like an odometer.
@@ -365,7 +462,7 @@ absl::Status WeightStore::readTensor(SourceAttr source, absl::Span<const int64_t
   std::vector<int64_t> index(inner, 0);
   int64_t element = 0;
   while (true) {
-    codec.run(base, element, source.getStrides()[inner], shape[inner], out);
+    impl_->run(source, codec, base, element, source.getStrides()[inner], shape[inner], out);
     out += shape[inner];
     size_t axis = inner;
     for (; axis > 0; --axis) {

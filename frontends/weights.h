@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "dialects/emoe/emoe.h"
+#include "dialects/emoe/attrs.h"
 #include "frontends/files.h"
 
 namespace emoe {
@@ -23,6 +23,17 @@ unsigned storageBits(mlir::Type type);
 
 // Bytes of `elements` packed elements of `type`; nothing if the type has no storage or the product overflows.
 std::optional<uint64_t> storageBytes(mlir::Type type, uint64_t elements);
+
+// A matrix [rows, columns] that its file holds as codes with scales: (code - zero) * scale. Code (r, c) is element
+// r * codeRow + c of `codes`; its scale and zero point have index (r / rowBlock) * row + c / columnBlock with row =
+// scaleRow and zeroRow. Sources are whole runs of elements: their strides are not looked at.
+struct QuantisedMatrix {
+  SourceAttr codes, scales, zeros;  // zeros may be null: then `zero` everywhere
+  int64_t rows = 0, columns = 0;
+  int64_t codeRow = 0, scaleRow = 0, zeroRow = 0;
+  int64_t rowBlock = 1, columnBlock = 1;
+  float zero = 0;
+};
 
 // Thread-compatible; reads are thread-safe once every file has been added.
 class WeightStore {
@@ -40,6 +51,14 @@ public:
 
   // Keeps `bytes` in memory under `name` ("<decoded:...>"): values that no file holds as plain bytes.
   void addDecoded(std::string_view name, std::vector<uint8_t> bytes);
+
+  // Gives a quantised matrix a name of its own ("<quantised:...>"), under which it is read as float32, row-major, with
+  // offsets and strides like any other; nothing is decoded before it is read. Sources must be in the store. OutOfRange if
+  // they have too few elements.
+  absl::Status addQuantised(std::string_view name, const QuantisedMatrix &matrix);
+
+  // What `name` stands for, if it is a quantised matrix.
+  const QuantisedMatrix *quantised(std::string_view name) const;
 
   // Size in bytes of what `name` stands for; NotFound if it was never added.
   absl::StatusOr<uint64_t> size(std::string_view name) const;

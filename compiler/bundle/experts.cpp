@@ -77,9 +77,8 @@ absl::StatusOr<std::vector<std::vector<ExpertWeights>>> findExperts(ModuleOp mod
   for (WeightOp weight : module.getOps<WeightOp>()) {
     if (auto record = dyn_cast<RecordAttr>(*weight.getPlacement())) {
       ExpertWeights &expert = found[record.getLayer()][record.getExpert()];
-      (record.getPart() == ExpertPart::Gate ? expert.gate
-       : record.getPart() == ExpertPart::Up ? expert.up
-                                            : expert.down) = weight;
+      WeightOp *parts[] = {&expert.gate, &expert.up, &expert.down, &expert.gateBias, &expert.upBias, &expert.downBias};
+      *parts[static_cast<size_t>(record.getPart())] = weight;
     }
   }
   std::vector<std::vector<ExpertWeights>> experts;
@@ -95,6 +94,17 @@ absl::StatusOr<std::vector<std::vector<ExpertWeights>>> findExperts(ModuleOp mod
     experts.push_back(std::move(layer));
   }
   return experts;
+}
+
+// Biases behind the panels of `matrix`, as floats; missing ones stay zero.
+static absl::Status packBias(WeightOp bias, const WeightStore &store, uint8_t *out) {
+  if (!bias) {
+    return absl::OkStatus();
+  }
+  std::vector<float> values(bias.getShape()[1]);
+  absl::Status status = store.read(bias.getSource(), bias.getShape()[1], 0, 1, values.data());
+  std::memcpy(out, values.data(), values.size() * sizeof(float));
+  return status;
 }
 
 absl::Status packTensor(WeightOp weight, const WeightStore &store, uint8_t *out, uint64_t bytes) {
@@ -145,6 +155,26 @@ absl::Status packRecord(const ExpertWeights &expert, VariantAttr variant, const 
         return status;
       }
       at += packer->bytes();
+    }
+  }
+  const bool biased = expert.gateBias || expert.upBias || expert.downBias;
+  if (biased) {
+    WeightOp matrix = expert.up;  // ops are handles without const
+    const int64_t hidden = matrix.getShape()[0], model = matrix.getShape()[1];
+    LayoutAttr layout = variant.getLayout();
+    at = out + packedBytes(layout, hidden, model) * (expert.gate ? 2 : 1);
+    uint8_t *downBias = out + variant.getDownOffset() + packedBytes(downLayout ? downLayout : layout, model, hidden);
+    if (expert.gate) {
+      if (absl::Status status = packBias(expert.gateBias, store, at); !status.ok()) {
+        return status;
+      }
+      at += biasBytes(hidden);
+    }
+    if (absl::Status status = packBias(expert.upBias, store, at); !status.ok()) {
+      return status;
+    }
+    if (absl::Status status = packBias(expert.downBias, store, downBias); !status.ok()) {
+      return status;
     }
   }
   at = out + variant.getDownOffset();

@@ -15,6 +15,7 @@ namespace emoe {
 // An expert's weights: gate (null if not gated), up, down.
 struct ExpertWeights {
   WeightOp gate, up, down;
+  WeightOp gateBias, upBias, downBias; // null: zeros, if the record has biases at all
 };
 
 // [layer][expert], by the placements that partition-experts set.

@@ -37,7 +37,11 @@ static StringRef wrongSizes(const KernelSpec &spec) {
                ? "heads must be a positive multiple of kv_heads, head_dim positive and window not negative"
                : "";
   case KernelFamily::Route:
-    return spec.topK < 1 || spec.topK > spec.n ? "top_k must be from 1 to n" : "";
+    return spec.topK < 1 || spec.topK > spec.n ? "top_k must be from 1 to n"
+           : spec.groups < 1 || spec.n % spec.groups || spec.topGroups < 1 || spec.topGroups > spec.groups ||
+                   spec.groupTop < 1 || spec.groupTop > 2 || spec.groupTop > spec.n / spec.groups
+               ? "groups must divide n, top_groups be at most groups, and group_top 1 or 2"
+               : "";
   case KernelFamily::Combine:
     return spec.k < 1 || spec.topK < 1 ? "k and top_k must be positive" : "";
   case KernelFamily::Embed:
@@ -48,7 +52,19 @@ static StringRef wrongSizes(const KernelSpec &spec) {
   case KernelFamily::Add:
   case KernelFamily::Mul:
   case KernelFamily::Activate:
+  case KernelFamily::Scale:
+  case KernelFamily::ScaleRows:
     return spec.k < 1 ? "k must be positive" : "";
+  case KernelFamily::Slice:
+    return spec.heads < 1 || spec.headDim < 1 || spec.k < 1 || spec.k % spec.heads ||
+                   spec.start < 0 || spec.start >= spec.k / spec.heads
+               ? "heads must divide k, and start be less than k / heads"
+               : "";
+  case KernelFamily::Concat:
+    return spec.heads < 1 || spec.k < 1 || spec.n < 1 || spec.k % spec.heads ||
+                   (spec.kvHeads != 1 && spec.kvHeads != spec.heads) || spec.n % spec.kvHeads
+               ? "heads must divide k, and kv_heads (1 or heads) n"
+               : "";
   }
   llvm_unreachable("a family without sizes");
 }
@@ -72,7 +88,11 @@ LogicalResult emitKernel(const KernelSpec &spec, const Target &target, ModuleOp 
     case KernelFamily::Combine: return emitCombine(k);
     case KernelFamily::Add:
     case KernelFamily::Mul:
-    case KernelFamily::Activate: return emitElementwise(k);
+    case KernelFamily::Activate:
+    case KernelFamily::Scale:
+    case KernelFamily::ScaleRows: return emitElementwise(k);
+    case KernelFamily::Slice:
+    case KernelFamily::Concat: return emitColumns(k);
     }
     llvm_unreachable("a family without an emitter");
   }();

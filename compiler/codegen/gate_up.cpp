@@ -65,12 +65,42 @@ private:
     Expr at = k.at(weights, present * static_cast<double>(panelSize * (spec.gated ? 2 : 1)));
     Exprs gate = spec.gated ? tileProduct(k, at, in) : Exprs();
     Exprs up = tileProduct(k, spec.gated ? k.at(at, panelSize) : at, in);
+    if (spec.hasBias) {
+      // Behind all panels: the gates' biases, then the ups'.
+      Expr biases = k.at(k.at(weights, static_cast<int64_t>(packedBytes(spec.layout, spec.n, spec.k)) * (spec.gated ? 2 : 1)),
+                         present * (4.0 * kLanes));
+      for (Exprs *sums : {&gate, &up}) {
+        if (!sums->empty()) {
+          Expr bias = k.loadLanes(biases);
+          for (Expr &sum : *sums) {
+            sum = sum + bias;
+          }
+          biases = k.at(biases, static_cast<int64_t>(biasBytes(spec.n)));
+        }
+      }
+    }
     Exprs result;
     for (size_t m = 0; m < in.size(); ++m) {
-      Expr h = spec.gated ? emitActivation(spec.activation, gate[m]) * up[m] : emitActivation(spec.activation, up[m]);
+      Expr h = spec.gated ? gated(gate[m], up[m]) : emitActivation(spec.activation, up[m]);
       result.push_back(inside.value ? select(inside, h, k.constant(h.type(), 0)) : h);
     }
     return result;
+  }
+
+  // act(min(g, limit)) * (clamp(u, -limit, limit) + offset)
+  Expr gated(Expr g, Expr u) {
+    if (spec.limit > 0) {
+      Expr limit = constantLike(g, spec.limit);
+      g = min(g, limit);
+      u = max(min(u, limit), 0.0 - limit);
+    }
+    if (spec.offset != 0) {
+      u = u + static_cast<double>(spec.offset);
+    }
+    if (spec.activation == Activation::Silu && spec.alpha != 1) {
+      return g / (emitExp(g * static_cast<double>(-spec.alpha)) + 1.0) * u;
+    }
+    return emitActivation(spec.activation, g) * u;
   }
 
   KernelBuilder &k;

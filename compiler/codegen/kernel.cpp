@@ -16,8 +16,9 @@ namespace emoe {
 namespace {
 
 constexpr const char *kFamilyNames[] = {"embed",  "norm",    "quantize", "linear",   "rotary", "kv_append", "attention",
-                                        "route", "gate_up", "combine",  "add",     "mul",    "activate"};
-static_assert(std::size(kFamilyNames) == static_cast<size_t>(KernelFamily::Activate) + 1);
+                                        "route", "gate_up", "combine",  "add",     "mul",    "activate",
+                                        "scale", "scale_rows", "slice",  "concat"};
+static_assert(std::size(kFamilyNames) == static_cast<size_t>(KernelFamily::Concat) + 1);
 
 const char *familyName(KernelFamily family) { return kFamilyNames[static_cast<size_t>(family)]; }
 
@@ -35,6 +36,7 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("top_k", spec.topK, "top");
   visit("window", spec.window, "w");
   visit("row_stride", spec.rowStride, "stride");
+  visit("start", spec.start, "from");
   visit("quantized_activations", spec.quantizedActivations, "q8");
   visit("gated", spec.gated, "gated");
   visit("norm", spec.norm, "");
@@ -44,6 +46,16 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("has_bias", spec.hasBias, "bias");
   visit("has_residual", spec.hasResidual, "residual");
   visit("has_sinks", spec.hasSinks, "sinks");
+  visit("bias_behind", spec.biasBehind, "bias_behind");
+  visit("has_scale", spec.hasScale, "scaled");
+  visit("groups", spec.groups, "groups");
+  visit("top_groups", spec.topGroups, "of");
+  visit("group_top", spec.groupTop, "by");
+  visit("group_fill", spec.groupFill, "fill");
+  visit("threshold", spec.threshold, "threshold");
+  visit("alpha", spec.alpha, "alpha");
+  visit("offset", spec.offset, "offset");
+  visit("limit", spec.limit, "limit");
   visit("softmax_after", spec.softmaxAfter, "after");
   visit("renormalise", spec.renormalise, "renorm");
   visit("epsilon", spec.epsilon, "eps");
@@ -207,7 +219,9 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
     if (spec.hasResidual) {
       extents.push_back(rows(spec.n));
     }
-    if (spec.hasBias) {
+    if (spec.biasBehind) {
+      extents[1].fixed += biasBytes(spec.n);
+    } else if (spec.hasBias) {
       extents.push_back(vector(spec.n));
     }
     return extents;
@@ -226,10 +240,13 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
     if (spec.hasBias) {
       extents.push_back(vector(spec.n));
     }
+    if (spec.hasScale) {
+      extents.push_back(vector(spec.n));
+    }
     return extents;
   case KernelFamily::GateUp:
     return {activations(spec.k),
-            {packedBytes(spec.layout, spec.n, spec.k) * (spec.gated ? 2 : 1), 0, 0},
+            {(packedBytes(spec.layout, spec.n, spec.k) + (spec.hasBias ? biasBytes(spec.n) : 0)) * (spec.gated ? 2 : 1), 0, 0},
             {0, hiddenRowBytes(spec), 0}};
   case KernelFamily::Combine:
     extents = {rows(spec.k, spec.topK), list(spec.topK), rows(spec.k)};
@@ -241,7 +258,14 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
   case KernelFamily::Mul:
     return {rows(spec.k), rows(spec.k), rows(spec.k)};
   case KernelFamily::Activate:
+  case KernelFamily::Scale:
     return {rows(spec.k), rows(spec.k)};
+  case KernelFamily::ScaleRows:
+    return {rows(spec.k), rows(1), rows(spec.k)};
+  case KernelFamily::Slice:
+    return {rows(spec.k), rows(spec.heads * spec.headDim)};
+  case KernelFamily::Concat:
+    return {rows(spec.k), rows(spec.n), rows(spec.k + spec.n / std::max<int64_t>(spec.kvHeads, 1) * spec.heads)};
   }
   return extents;
 }

@@ -18,21 +18,28 @@ enum class KernelFamily {
   Norm,       // x f32 rows [T, k], W f32 [k / heads], out f32 rows; bias f32 if hasBias        tile: a token
   Quantize,   // x f32 rows [T, k], out q8 rows                                               tile: a token
   Linear,     // x rows [T, k] (f32 or q8), W [n, k], out f32 rows [T, n]; then residual f32 rows if hasResidual,
-              // bias f32 [n] if hasBias. rows_in, rows_out apply.                            tile: a panel of 16 outputs
+              // bias f32 [n] if hasBias (in W, behind the panels, if biasBehind). rows_in, rows_out apply.                            tile: a panel of 16 outputs
   Rotary,     // x f32 rows [T, heads * headDim], inv_freq f32 [rotated / 2], out f32 rows    tile: a token
   KvAppend,   // k, v f32 rows [T, kvHeads * headDim], key cache, value cache                 tile: a token
   Attention,  // q f32 rows [T, heads * headDim], key cache, value cache, out f32 rows;
               // sinks f32 [heads] if hasSinks                                                tile: a (token, head) pair
   Route,      // logits f32 rows [T, n], ids out i32 [T, topK], weights out f32 [T, topK];
-              // selection bias f32 [n] if hasBias                                            tile: a token
+              // selection bias f32 [n] if hasBias, factors f32 [n] if hasScale              tile: a token
   GateUp,     // x rows [T, k] (f32 or q8), W: panels gate 0, up 0, gate 1, up 1 ..., h rows [T, n] (f32 or q8, as
               // the input): h = act(gate x) * (up x), or act(up x) if not gated (panels: up 0, up 1 ...).
+              // Behind the panels, if hasBias: f32 biases [n rounded up to 16] of gate (if gated) and of up.
               // rows_in, rows_out apply.                                                     tile: 32 outputs
   Combine,    // pairs f32 rows [T * topK, k], weights f32 [T, topK], out f32 rows [T, k];
               // residual f32 rows if hasResidual: out = residual + sum_j weights[t, j] * pairs[t * topK + j], j ascending
               //                                                                              tile: a token
   Add, Mul,   // a, b f32 rows [T, k], out f32 rows                                           tile: a token
   Activate,   // x f32 rows [T, k], out f32 rows                                              tile: a token
+  Scale,      // x f32 rows [T, k], out f32 rows: out = scale * x                             tile: a token
+  ScaleRows,  // x f32 rows [T, k], factor f32 rows [T, 1], out f32 rows [T, k]               tile: a token
+  Slice,      // x f32 rows [T, k], out f32 rows [T, heads * headDim]: columns start .. start + headDim of each of
+              // `heads` parts, zeros beyond it                                               tile: a token
+  Concat,     // a f32 rows [T, k], b f32 rows [T, n], out f32 rows: each of `heads` parts of a followed by a part of
+              // b, which has kvHeads of them (heads or 1)                                    tile: a token
 };
 
 // Fields that a family does not use keep their defaults, so that equal kernels compare equal.
@@ -42,17 +49,22 @@ struct KernelSpec {
   int64_t k = 0;              // inputs (row width)
   int64_t heads = 0, kvHeads = 0, headDim = 0;
   int64_t rotated = 0;        // Rotary: elements of a head that are rotated
-  int64_t topK = 0, window = 0;
+  int64_t topK = 0, window = 0, start = 0;
   LayoutAttr layout;          // of W; null where there is no packed weight
   int64_t rowStride = 0;      // bytes from one row of h (GateUp) or of x (Linear) to the next; 0: the format's own
   bool quantizedActivations = false;  // Linear, GateUp: input (and h) are q8 rows
+  bool biasBehind = false;    // Linear: the bias lies behind the panels of W, as a record has it
   bool gated = false, hasBias = false, hasResidual = false, hasSinks = false;
+  bool hasScale = false;  // Route: a factor for each expert
   bool softmaxAfter = false, renormalise = false;
+  int64_t groups = 1, topGroups = 1, groupTop = 1;  // Route
   NormKind norm = NormKind::Rms;
   Activation activation = Activation::Silu;
   ScoreFunction score = ScoreFunction::Softmax;
   RotaryStyle rotary = RotaryStyle::Half;
   float epsilon = 0, scale = 1, softcap = 0;
+  float groupFill = 0, threshold = 0;           // Route
+  float alpha = 1, offset = 0, limit = 0;       // GateUp: emoe.moe's
 };
 
 // Bytes behind one operand: fixed + perToken * T + perPosition * capacity.

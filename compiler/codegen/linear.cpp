@@ -16,7 +16,9 @@ mlir::LogicalResult emitLinear(KernelBuilder &k) {
   const double outRow = f32RowBytes(spec.n), panelSize = panelBytes(spec.layout, spec.k), vectorBytes = 4 * kLanes;
   const Expr x = k.operand(0), weights = k.operand(1), out = k.operand(2);
   const Expr residual = spec.hasResidual ? k.operand(3) : Expr();
-  const Expr bias = spec.hasBias ? k.operand(spec.hasResidual ? 4 : 3) : Expr();
+  const Expr bias = spec.biasBehind ? k.at(weights, static_cast<int64_t>(packedBytes(spec.layout, spec.n, spec.k)))
+                    : spec.hasBias  ? k.operand(spec.hasResidual ? 4 : 3)
+                                    : Expr();
   k.forTiles([&](Expr tile) {
     const Expr panel = k.at(weights, tile * panelSize), column = tile * vectorBytes;
     const Expr inside = insideLanes(k, tile, spec.n);
@@ -28,7 +30,7 @@ mlir::LogicalResult emitLinear(KernelBuilder &k) {
       KernelBuilder::Exprs sums = tileProduct(k, panel, in);
       for (int64_t m = 0; m < count; ++m) {
         Expr offset = k.rowOut(row + static_cast<double>(m)) * outRow, y = sums[m];
-        if (spec.hasBias) {
+        if (bias.value) {
           y = y + k.loadLanes(k.at(bias, column));
         }
         if (spec.hasResidual) {

@@ -99,6 +99,10 @@ Expr emitActivation(Activation activation, Expr x) {
     return x * 0.5 * (emitErf(x * 0.70710678118654752440) + 1.0);
   case Activation::Relu:
     return select(x < 0.0, constantLike(x, 0.0), x);
+  case Activation::Sigmoid:
+    return emitSigmoid(x);
+  case Activation::Tanh:
+    return emitTanh(x);
   case Activation::Relu2: {
     Expr y = select(x < 0.0, constantLike(x, 0.0), x);
     return y * y;

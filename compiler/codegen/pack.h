@@ -16,6 +16,9 @@ namespace emoe {
 uint64_t panelBytes(LayoutAttr layout, int64_t columns);
 uint64_t packedBytes(LayoutAttr layout, int64_t rows, int64_t columns);
 
+// Bytes of a vector of biases that lies behind the panels of a matrix with so many rows: f32, padded to 64 bytes.
+inline uint64_t biasBytes(int64_t rows) { return (static_cast<uint64_t>(rows) + 15) / 16 * 64; }
+
 // Stored bits of a weight in a full panel with so many columns: codes, scales and the padding of columns.
 double storedBits(LayoutAttr layout, int64_t columns);
 

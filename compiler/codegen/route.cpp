@@ -1,8 +1,9 @@
 // Route: a token's experts and their weights from its router logits (dialects/emoe/ops.td, emoe.route).
 //   scores  = softmax(logits), sigmoid(logits) or logits
 //   choice  = scores + selection bias, as integers in the same order: NaN below -inf, and -0 as +0
+//             groups: the filling instead, outside of the topGroups groups whose groupTop largest choices sum to most
 //   chosen  = the topK largest choices, ties by the lowest index; listed by ascending index
-//   weights = scores[chosen], then softmax, division by (sum + epsilon), and scale, as the specification says
+//   weights = scores[chosen] (sparse mixer: a softmax of this round's logits, see ops.td), then softmax, division by (sum + epsilon), and scale, as the specification says
 // Sums over experts: lane i mod 16 of one vector, then by halves; sums over the chosen: ascending.
 #include <limits>
 
@@ -59,6 +60,55 @@ Expr ordered(Expr x) {
   return select(x == x, key, constantLike(b, kNan));
 }
 
+// The larger two of (first, second) and x.
+KernelBuilder::Exprs largestTwo(llvm::ArrayRef<Expr> two, Expr x) {
+  Expr larger = x > two[0];
+  return {select(larger, x, two[0]), select(larger, two[0], max(x, two[1]))};
+}
+
+// Only the best groups count: elsewhere the choice (`values`, floats) becomes the filling.
+void limitGroups(KernelBuilder &k, Expr values, Expr groupScores) {
+  const KernelSpec &spec = k.spec;
+  const int64_t size = spec.n / spec.groups;
+  const double minusInfinity = -std::numeric_limits<double>::infinity();
+  k.loop(k.i64(0), k.i64(spec.groups), 1, [&](Expr group) {
+    Expr first = k.at(values, group * double(4 * size));
+    KernelBuilder::Exprs two = k.loop(k.i64(0), k.i64(size), 1, {k.f32(minusInfinity), k.f32(minusInfinity)},
+                                      [&](Expr i, llvm::ArrayRef<Expr> carried) {
+                                        return largestTwo(carried, k.loadF32(k.at(first, i * 4.0)));
+                                      });
+    k.store(spec.groupTop == 1 ? two[0] : two[0] + two[1], k.at(groupScores, group * 4.0));
+  });
+  // A group stays if fewer than topGroups are better: larger, or equal and before it.
+  k.loop(k.i64(0), k.i64(spec.groups), 1, [&](Expr group) {
+    Expr own = k.loadF32(k.at(groupScores, group * 4.0));
+    Expr better = k.loop(k.i64(0), k.i64(spec.groups), 1, {k.i64(0)},
+                         [&](Expr other, llvm::ArrayRef<Expr> carried) -> KernelBuilder::Exprs {
+                           Expr score = k.loadF32(k.at(groupScores, other * 4.0));
+                           Expr wins = (score > own) | ((score == own) & (other < group));
+                           return {carried[0] + zeroExtend(wins, 64)};
+                         })[0];
+    k.ifThen(better >= double(spec.topGroups), [&] {
+      k.loop(k.i64(0), k.i64(size), 1, [&](Expr i) {
+        k.store(k.f32(spec.groupFill), k.at(values, group * double(4 * size) + i * 4.0));
+      });
+    });
+  });
+}
+
+// The sparse mixer's weight of `chosen` in this round, instead of its logit: experts that are taken are out of it.
+void mixSparsely(KernelBuilder &k, Expr logits, Expr choices, Expr chosen) {
+  Expr place = k.at(logits, chosen * 4.0), m = k.loadF32(place);
+  Expr sum = k.loop(k.i64(0), k.i64(k.spec.n), 1, {k.f32(0)},
+                    [&](Expr e, llvm::ArrayRef<Expr> carried) -> KernelBuilder::Exprs {
+                      Expr l = k.loadF32(k.at(logits, e * 4.0));
+                      Expr taken = k.load(k.at(choices, e * 4.0), k.b.getI32Type()) == double(kTaken);
+                      Expr far = (m - l) / max(abs(l), m) > double(k.spec.threshold);
+                      return {carried[0] + select(taken | far, k.f32(0), emitExp(l - m))};
+                    })[0];
+  k.store(1.0 / sum, place);
+}
+
 } // namespace
 
 mlir::LogicalResult emitRoute(KernelBuilder &k) {
@@ -70,6 +120,11 @@ mlir::LogicalResult emitRoute(KernelBuilder &k) {
   if (spec.hasBias) {
     k.operand(3);
   }
+  if (spec.hasScale) {
+    k.operand(spec.hasBias ? 4 : 3);
+  }
+  Expr values = spec.groups > 1 ? k.scratch(4 * padded) : Expr();
+  Expr groupScores = spec.groups > 1 ? k.scratch((4 * spec.groups + 63) / 64 * 64) : Expr();
   Expr scores = k.scratch(4 * padded), choices = k.scratch(4 * padded);
   llvm::SmallVector<int32_t> laneIndices;
   for (int32_t i = 0; i < kLanes; ++i) {
@@ -86,11 +141,18 @@ mlir::LogicalResult emitRoute(KernelBuilder &k) {
     }
     // Lanes beyond n are never chosen.
     k.store(k.constant(k.vec(i32), kTaken), k.at(choices, 4 * (padded - kLanes)));
-    k.forVectors(n, [&](Expr offset, int64_t valid) {
+    auto choiceAt = [&](Expr offset, int64_t valid) {
       Expr s = k.loadLanes(k.at(scores, offset), valid);
-      if (spec.hasBias) {
-        s = s + k.loadLanes(k.at(k.operand(3), offset), valid);
-      }
+      return spec.hasBias ? s + k.loadLanes(k.at(k.operand(3), offset), valid) : s;
+    };
+    if (spec.groups > 1) {
+      k.forVectors(n, [&](Expr offset, int64_t valid) {
+        k.storeLanes(choiceAt(offset, valid), k.at(values, offset), valid);
+      });
+      limitGroups(k, values, groupScores);
+    }
+    k.forVectors(n, [&](Expr offset, int64_t valid) {
+      Expr s = spec.groups > 1 ? k.loadLanes(k.at(values, offset), valid) : choiceAt(offset, valid);
       k.storeLanes(bits(ordered(s), f32), k.at(choices, offset), valid);
     });
 
@@ -108,6 +170,9 @@ mlir::LogicalResult emitRoute(KernelBuilder &k) {
       Expr largest = reduceMax(best[0]);
       Expr candidates = select(best[0] == largest, best[1], constantLike(best[1], 0x7fffffff));
       Expr chosen = 0.0 - reduceMax(0.0 - candidates);
+      if (spec.score == ScoreFunction::SparseMixer) {
+        mixSparsely(k, scores, choices, signExtend(chosen, 64));
+      }
       k.store(constantLike(chosen, kTaken), k.at(choices, signExtend(chosen, 64) * 4.0));
     });
 
@@ -138,6 +203,12 @@ mlir::LogicalResult emitRoute(KernelBuilder &k) {
         Expr w = k.loadLanes(k.at(weightsRow, offset), valid);
         w = spec.renormalise ? w / divisor : w;
         k.storeLanes(spec.scale == 1 ? w : w * double(spec.scale), k.at(weightsRow, offset), valid);
+      });
+    }
+    if (spec.hasScale) {
+      k.loop(k.i64(0), k.i64(4 * spec.topK), 4, [&](Expr offset) {
+        Expr id = signExtend(k.load(k.at(idsRow, offset), i32), 64), place = k.at(weightsRow, offset);
+        k.store(k.loadF32(place) * k.loadF32(k.at(k.operand(spec.hasBias ? 4 : 3), id * 4.0)), place);
       });
     }
   });

@@ -37,10 +37,13 @@ void setDownLayouts(RecordsOp records, ArrayRef<LayoutAttr> layouts) {
 VariantAttr layOutRecord(const ExpertShape &shape, LayoutAttr layout, LayoutAttr down) {
   down = down ? down : layout;
   const int64_t gateUpPanel = panelBytes(layout, shape.model);
-  const int64_t gateUpBytes = packedBytes(layout, shape.hidden, shape.model) * (shape.gated ? 2 : 1);
+  const int64_t matrices = shape.gated ? 2 : 1;
+  const int64_t gateUpBytes = packedBytes(layout, shape.hidden, shape.model) * matrices +
+                              (shape.biased ? biasBytes(shape.hidden) * matrices : 0);
   const int64_t downOffset = llvm::alignTo(gateUpBytes, 64);
   const int64_t downPanel = panelBytes(down, shape.hidden);
-  const int64_t end = downOffset + packedBytes(down, shape.model, shape.hidden);
+  const int64_t end = downOffset + packedBytes(down, shape.model, shape.hidden) +
+                      (shape.biased ? biasBytes(shape.model) : 0);
   const int64_t bytes = llvm::alignTo(end, EMOE_SECTION_ALIGN);
 
   SmallVector<int64_t> borders;  // where a chunk may end
@@ -68,6 +71,8 @@ VariantAttr layOutRecord(const ExpertShape &shape, LayoutAttr layout, LayoutAttr
   ends.push_back(bytes);
   return VariantAttr::get(layout.getContext(), layout, downOffset, bytes, ends);
 }
+
+static bool isBiased(MoeOp moe) { return moe.getGateBias() || moe.getUpBias() || moe.getDownBias(); }
 
 // The weights of one expert, in the order gate (if gated), up, down.
 static SmallVector<WeightOp, 3> expertWeights(MoeOp moe, size_t expert, const SymbolTable &symbols) {
@@ -101,7 +106,7 @@ FailureOr<ExpertShape> expertShape(MoeOp moe) {
       return failure();
     }
     WeightOp up = weights[weights.size() - 2];
-    ExpertShape own{up.getShape()[1], up.getShape()[0], moe.getGate().has_value()};
+    ExpertShape own{up.getShape()[1], up.getShape()[0], moe.getGate().has_value(), isBiased(moe)};
     if (!shape) {
       shape = own;
     }
@@ -150,6 +155,18 @@ LogicalResult partitionExperts(ModuleOp module) {
         auto record = RecordAttr::get(context, moe.getLayer(), expert, part);
         if (!placements.insert({weight, record}).second && placements[weight] != record) {
           return weight.emitOpError("has two places in experts; each needs its own copy of the weight");
+        }
+      }
+      for (auto [list, part] : {std::pair(moe.getGateBias(), ExpertPart::GateBias),
+                                {moe.getUpBias(), ExpertPart::UpBias},
+                                {moe.getDownBias(), ExpertPart::DownBias}}) {
+        if (!list) {
+          continue;
+        }
+        auto bias = symbols.lookup<WeightOp>(cast<FlatSymbolRefAttr>((*list)[expert]).getValue());
+        auto record = RecordAttr::get(context, moe.getLayer(), expert, part);
+        if (!bias || (!placements.insert({bias, record}).second && placements[bias] != record)) {
+          return moe.emitOpError("expert ") << expert << " has a bias that does not exist or has two places in experts";
         }
       }
       const LayoutAttr down = *weights.back().getLayout();

@@ -13,6 +13,7 @@ namespace emoe {
 struct ExpertShape {
   int64_t model = 0, hidden = 0;
   bool gated = false;
+  bool biased = false;  // vectors of biases lie behind the panels of gate and up, and behind those of down
 };
 
 // How a record with this shape and layout lies (schema/FORMAT.md, expert records): panels of gate and up interleaved,

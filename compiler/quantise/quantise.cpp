@@ -27,9 +27,9 @@ std::map<StringAttr, WeightRole, bool (*)(StringAttr, StringAttr)> findWeightRol
       note(FlatSymbolRefAttr::get(module.getContext(), *symbol), role);
     }
   };
-  auto noteAll = [&](ArrayAttr symbols) {
+  auto noteAll = [&](ArrayAttr symbols, WeightRole role = WeightRole::Expert) {
     for (Attribute symbol : symbols) {
-      note(cast<FlatSymbolRefAttr>(symbol), WeightRole::Expert);
+      note(cast<FlatSymbolRefAttr>(symbol), role);
     }
   };
   module.walk([&](Operation *op) {
@@ -44,13 +44,21 @@ std::map<StringAttr, WeightRole, bool (*)(StringAttr, StringAttr)> findWeightRol
           noteOptional(linear.getBias(), WeightRole::Vector);
         })
         .Case([&](AttentionOp attention) { noteOptional(attention.getSinks(), WeightRole::Vector); })
-        .Case([&](RouteOp route) { noteOptional(route.getSelectionBias(), WeightRole::Vector); })
+        .Case([&](RouteOp route) {
+          noteOptional(route.getSelectionBias(), WeightRole::Vector);
+          noteOptional(route.getExpertScale(), WeightRole::Vector);
+        })
         .Case([&](MoeOp moe) {
           if (auto gate = moe.getGate()) {
             noteAll(*gate);
           }
           noteAll(moe.getUp());
           noteAll(moe.getDown());
+          for (auto biases : {moe.getGateBias(), moe.getUpBias(), moe.getDownBias()}) {
+            if (biases) {
+              noteAll(*biases, WeightRole::Vector);
+            }
+          }
         });
   });
   return roles;

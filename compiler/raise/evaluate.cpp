@@ -233,7 +233,9 @@ static const EvaluateTable &tableOfOps() {
     addShapeOps(made);
     addGatherOps(made);
     addComputeOps(made);
+    addContribOps(made);
     addEmoeOps(made);
+    addMixtureOps(made);
     return made;
   }();
   return table;

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "compiler/raise/evaluate_tensor.h"
+#include "dialects/emoe/emoe.h"
 #include "dialects/onnx/onnx.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
@@ -86,7 +87,9 @@ void addElementwiseOps(EvaluateTable &table);
 void addShapeOps(EvaluateTable &table);
 void addGatherOps(EvaluateTable &table);
 void addComputeOps(EvaluateTable &table);
+void addContribOps(EvaluateTable &table);
 void addEmoeOps(EvaluateTable &table);
+void addMixtureOps(EvaluateTable &table);
 
 // Adds `function` (OpT, Evaluator &) -> LogicalResult for OpT.
 template <typename OpT, typename F> void addOp(EvaluateTable &table, F function) {

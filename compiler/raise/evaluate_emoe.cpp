@@ -4,7 +4,7 @@
 #include <map>
 #include <numeric>
 
-#include "compiler/raise/evaluate.h"
+#include "compiler/raise/evaluate_emoe.h"
 
 using namespace mlir;
 
@@ -13,7 +13,7 @@ namespace emoe {
 using Kind = Tensor::Kind;
 using Values = std::vector<double>;
 
-static FailureOr<Values> readVector(Operation *op, Evaluator &e, FlatSymbolRefAttr name) {
+FailureOr<Values> readVector(Operation *op, Evaluator &e, FlatSymbolRefAttr name) {
   return e.readWeight(op, name, 0, 1);
 }
 
@@ -61,7 +61,7 @@ static LogicalResult evaluateNorm(NormOp op, Evaluator &e) {
 }
 
 // y[t, n] = sum over c of x[t, c] * w[n, c]; the weight is read in blocks of rows, so that no table is held whole.
-static FailureOr<Values> multiplyByWeight(Operation *op, Evaluator &e, const double *x, int64_t tokens,
+FailureOr<Values> multiplyByWeight(Operation *op, Evaluator &e, const double *x, int64_t tokens,
                                           FlatSymbolRefAttr name) {
   auto weight = e.findWeight(op, name);
   if (failed(weight)) {
@@ -170,7 +170,7 @@ static LogicalResult evaluateAttention(AttentionOp op, Evaluator &e) {
   return success();
 }
 
-static double activate(Activation activation, double x) {
+double activate(Activation activation, double x) {
   switch (activation) {
   case Activation::Silu:
     return x / (1 + std::exp(-x));
@@ -182,6 +182,10 @@ static double activate(Activation activation, double x) {
     return std::max(x, 0.0);
   case Activation::Relu2:
     return x > 0 ? x * x : 0;
+  case Activation::Sigmoid:
+    return 1 / (1 + std::exp(-x));
+  case Activation::Tanh:
+    return std::tanh(x);
   }
   llvm_unreachable("every activation is handled");
 }
@@ -193,6 +197,59 @@ static LogicalResult evaluateActivate(ActivateOp op, Evaluator &e) {
     value = activate(op.getActivation(), value);
   }
   e.set(op.getResult(), Tensor::of(x.shape, std::move(out)));
+  return success();
+}
+
+static LogicalResult evaluateScale(ScaleOp op, Evaluator &e) {
+  Tensor x = e.get(op.getInput());
+  Values out = *x.floats;
+  for (double &value : out) {
+    value *= op.getFactor().convertToFloat();
+  }
+  e.set(op.getResult(), Tensor::of(x.shape, std::move(out)));
+  return success();
+}
+
+static LogicalResult evaluateScaleRows(ScaleRowsOp op, Evaluator &e) {
+  Tensor x = e.get(op.getInput()), factor = e.get(op.getFactor());
+  if (factor.shape[0] != x.shape[0]) {
+    return op.emitOpError("cannot be evaluated: its operands have different numbers of rows");
+  }
+  Values out = *x.floats;
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] *= factor.f()[i / x.shape[1]];
+  }
+  e.set(op.getResult(), Tensor::of(x.shape, std::move(out)));
+  return success();
+}
+
+static LogicalResult evaluateSliceHeads(SliceHeadsOp op, Evaluator &e) {
+  Tensor x = e.get(op.getInput());
+  int64_t heads = op.getHeads(), to = cast<RankedTensorType>(op.getType()).getDimSize(1) / heads;
+  int64_t from = x.shape[1] / heads, start = op.getStart();
+  Values out;
+  for (int64_t part = 0; part < x.shape[0] * heads; ++part) {
+    for (int64_t column = start; column < start + to; ++column) {
+      out.push_back(column < from ? x.f()[part * from + column] : 0);
+    }
+  }
+  e.set(op.getResult(), Tensor::of({x.shape[0], heads * to}, std::move(out)));
+  return success();
+}
+
+static LogicalResult evaluateConcatHeads(ConcatHeadsOp op, Evaluator &e) {
+  Tensor a = e.get(op.getLhs()), b = e.get(op.getRhs());
+  if (a.shape[0] != b.shape[0]) {
+    return op.emitOpError("cannot be evaluated: its operands have different numbers of rows");
+  }
+  int64_t heads = op.getHeads(), rhsHeads = op.getRhsHeads(), wide = a.shape[1] / heads, more = b.shape[1] / rhsHeads;
+  Values out;
+  for (int64_t part = 0; part < a.shape[0] * heads; ++part) {
+    const double *rest = b.f() + (rhsHeads == 1 ? part / heads : part) * more;
+    out.insert(out.end(), a.f() + part * wide, a.f() + (part + 1) * wide);
+    out.insert(out.end(), rest, rest + more);
+  }
+  e.set(op.getResult(), Tensor::of({a.shape[0], heads * (wide + more)}, std::move(out)));
   return success();
 }
 
@@ -209,121 +266,6 @@ template <typename F> static LogicalResult zipRows(Operation *op, Evaluator &e, 
   return success();
 }
 
-//===----------------------------------------------------------------------===//
-// Routing and experts
-//===----------------------------------------------------------------------===//
-
-static LogicalResult evaluateRoute(RouteOp op, Evaluator &e) {
-  Tensor logits = e.get(op.getLogits());
-  int64_t tokens = logits.shape[0], experts = logits.shape[1], k = static_cast<int64_t>(op.getTopK());
-  auto bias = op.getSelectionBiasAttr() ? readVector(op, e, op.getSelectionBiasAttr()) : FailureOr<Values>(Values());
-  if (failed(bias)) {
-    return failure();
-  }
-  std::vector<int64_t> ids;
-  Values weights;
-  for (int64_t t = 0; t < tokens; ++t) {
-    Values score(logits.f() + t * experts, logits.f() + (t + 1) * experts);
-    if (op.getScore() == ScoreFunction::Softmax) {
-      double largest = *std::max_element(score.begin(), score.end()), sum = 0;
-      for (double &s : score) {
-        sum += s = std::exp(s - largest);
-      }
-      for (double &s : score) {
-        s /= sum;
-      }
-    } else if (op.getScore() == ScoreFunction::Sigmoid) {
-      for (double &s : score) {
-        s = 1 / (1 + std::exp(-s));
-      }
-    }
-    std::vector<int64_t> order(experts);
-    std::iota(order.begin(), order.end(), 0);
-    auto choice = [&](int64_t expert) { return score[expert] + (bias->empty() ? 0 : (*bias)[expert]); };
-    llvm::stable_sort(order, [&](int64_t a, int64_t b) { return choice(a) > choice(b); });
-    order.resize(k);
-    llvm::sort(order);
-    Values chosen;
-    for (int64_t expert : order) {
-      chosen.push_back(score[expert]);
-    }
-    if (op.getSoftmaxAfter()) {
-      double largest = *std::max_element(chosen.begin(), chosen.end()), sum = 0;
-      for (double &w : chosen) {
-        sum += w = std::exp(w - largest);
-      }
-      for (double &w : chosen) {
-        w /= sum;
-      }
-    }
-    double divisor = 1;
-    if (op.getRenormalise()) {
-      divisor = std::accumulate(chosen.begin(), chosen.end(), 0.0) + op.getEpsilon().convertToFloat();
-    }
-    llvm::append_range(ids, order);
-    for (double w : chosen) {
-      weights.push_back(w / divisor * op.getScale().convertToFloat());
-    }
-  }
-  e.set(op.getIds(), Tensor::of({tokens, k}, std::move(ids)));
-  e.set(op.getWeights(), Tensor::of({tokens, k}, std::move(weights)));
-  return success();
-}
-
-static LogicalResult evaluateMoe(MoeOp op, Evaluator &e) {
-  Tensor x = e.get(op.getInput()), ids = e.get(op.getIds()), weights = e.get(op.getWeights());
-  int64_t tokens = x.shape[0], width = x.shape[1], k = ids.shape[1];
-  int64_t experts = static_cast<int64_t>(op.getUp().size());
-  if (ids.shape != weights.shape || ids.shape[0] != tokens) {
-    return op.emitOpError("cannot be evaluated: tokens, ids and weights have different numbers of rows");
-  }
-  // Which (token, place) pairs meet an expert, by ascending expert: the order in which results are summed.
-  std::map<int64_t, std::vector<int64_t>> pairs;
-  for (int64_t n = 0; n < ids.size(); ++n) {
-    if (ids.i()[n] < 0 || ids.i()[n] >= experts) {
-      return op.emitOpError("expert ") << ids.i()[n] << " was chosen, but there are " << experts;
-    }
-    pairs[ids.i()[n]].push_back(n);
-  }
-  auto symbol = [](ArrayAttr list, int64_t expert) { return cast<FlatSymbolRefAttr>(list[expert]); };
-  Values out(tokens * width, 0.0);
-  for (auto &[expert, list] : pairs) {
-    Values input;
-    for (int64_t n : list) {
-      input.insert(input.end(), x.f() + n / k * width, x.f() + (n / k + 1) * width);
-    }
-    int64_t count = static_cast<int64_t>(list.size());
-    auto hidden = multiplyByWeight(op, e, input.data(), count, symbol(op.getUp(), expert));
-    if (failed(hidden)) {
-      return failure();
-    }
-    if (op.getGate()) {
-      auto gate = multiplyByWeight(op, e, input.data(), count, symbol(*op.getGate(), expert));
-      if (failed(gate)) {
-        return failure();
-      }
-      for (auto [h, g] : llvm::zip(*hidden, *gate)) {
-        h *= activate(op.getActivation(), g);
-      }
-    } else {
-      for (double &h : *hidden) {
-        h = activate(op.getActivation(), h);
-      }
-    }
-    auto result = multiplyByWeight(op, e, hidden->data(), count, symbol(op.getDown(), expert));
-    if (failed(result)) {
-      return failure();
-    }
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t d = 0; d < width; ++d) {
-        out[list[i] / k * width + d] += weights.f()[list[i]] * (*result)[i * width + d];
-      }
-    }
-  }
-  e.set(op.getResult(), Tensor::of(x.shape, std::move(out)));
-  return success();
-}
-
 void addEmoeOps(EvaluateTable &table) {
   addOp<EmbeddingOp>(table, evaluateEmbedding);
   addOp<NormOp>(table, evaluateNorm);
@@ -333,8 +275,10 @@ void addEmoeOps(EvaluateTable &table) {
   addOp<AddOp>(table, [](AddOp op, Evaluator &e) { return zipRows(op, e, std::plus<double>()); });
   addOp<MulOp>(table, [](MulOp op, Evaluator &e) { return zipRows(op, e, std::multiplies<double>()); });
   addOp<ActivateOp>(table, evaluateActivate);
-  addOp<RouteOp>(table, evaluateRoute);
-  addOp<MoeOp>(table, evaluateMoe);
+  addOp<ScaleOp>(table, evaluateScale);
+  addOp<ScaleRowsOp>(table, evaluateScaleRows);
+  addOp<SliceHeadsOp>(table, evaluateSliceHeads);
+  addOp<ConcatHeadsOp>(table, evaluateConcatHeads);
 }
 
 } // namespace emoe

@@ -54,6 +54,21 @@ static std::function<double(uint64_t)> decoderOf(Type element) {
 
 llvm::Error RealWeights::read(const WeightView &view, double *out) {
   std::string_view file(view.file.getValue().data(), view.file.getValue().size());
+  if (store.quantised(file)) {
+    // The store decodes it.
+    std::vector<int64_t> shape(view.shape.begin(), view.shape.end());
+    int64_t count = 1;
+    for (int64_t extent : shape) {
+      count *= extent;
+    }
+    std::vector<float> values(count);
+    auto source = SourceAttr::get(view.file.getContext(), view.file, view.offset, view.element, view.strides);
+    if (absl::Status status = store.readTensor(source, shape, values.data()); !status.ok()) {
+      return llvm::createStringError(llvm::inconvertibleErrorCode(), std::string(status.message()));
+    }
+    std::copy(values.begin(), values.end(), out);
+    return llvm::Error::success();
+  }
   auto bytes = store.bytes(file);
   if (!bytes.ok()) {
     return llvm::createStringError(llvm::inconvertibleErrorCode(), std::string(bytes.status().message()));

@@ -2,6 +2,8 @@
 #ifndef EMOE_COMPILER_RAISE_MEANING_H_
 #define EMOE_COMPILER_RAISE_MEANING_H_
 
+#include <array>
+#include <limits>
 #include <map>
 #include <vector>
 
@@ -20,6 +22,7 @@ enum class Kind {
   Numbers,     // integers, each known as an expression: `numbers`
   Reals,       // floats, each known: `reals`
   Fill,        // every element is `scalar` (also booleans)
+  IndexTuple,  // [.., n]: zeros, but the last component is the iota of `base` along `axis`
   Iota,        // `base` + index along `axis`, the same along all other axes; integer or float
   // Inputs
   TokenIds,    // [1, S]
@@ -36,11 +39,15 @@ enum class Kind {
   Sigmoid,     // sigmoid of the rows `source`
   Half,        // half `index` of each head of the rows
   NegatedHalf, // minus the second half
+  HalfTimesCosine, HalfTimesSine,  // half `index` times a wave that is not doubled
+  TurnedHalf,  // half `index` of the rotated rows
   RotatedHalf, // (-second half, first half)
   Square, MeanSquare, RootMeanSquare, InverseRootMeanSquare, Normalised,  // steps of an rms norm of `source`; `epsilon`
   // Rotary embedding
   Angle,       // position * frequency i, i < frequencies / 1, along the last axis (`doubled`: twice)
   AngleT,      // the same along the last axis but one
+  TableRows,   // rows of the table `view` at the tokens' positions
+  Difference,  // of two sequences along `axis` and `index`: `base` + one - other
   Cosine, Sine,          // of Angle (doubled), times `scale`
   TimesCosine, RotatedTimesSine,  // rows * cosine; rotated half of rows * sine
   // Attention
@@ -48,6 +55,7 @@ enum class Kind {
   Scores,      // query * key: `query`, `key`, `scale`; `masked`
   Probabilities,
   NotANumber,  // isnan(Probabilities)
+  RowMax,      // the largest of the row of `source`
   // Router
   ExpertScores,  // `route` so far: softmax or sigmoid of the logits
   TopWeights,    // the chosen experts' weights [.., k]
@@ -57,12 +65,14 @@ enum class Kind {
   RepeatedRows,  // rows `source`, each k times in a row
   ExpertWeight,  // stacked weights gathered by the chosen experts: `view` [E, ...]
   ExpertRows,    // rows of `source` that go to `expert`
-  ExpertLinear,  // gate or up: `view` ([E,] outputs, inputs), applied to `source`
+  ExpertLinear,  // gate or up: `view` ([E,] outputs, inputs) and `bias`, applied to `source`, within `low` and `high`;
+                 // then times `scale`, plus `offset`
   ExpertSigmoid,
   ExpertActive,  // activation of `gate`
   ExpertHidden,  // activation(gate) * up
   ExpertOut,     // down of it
   ExpertWeighted,  // times the routing weight
+  ExpertSum,       // summed over the chosen experts, not yet in the shape of rows
   // Loop over experts
   Choice,        // one-hot of TopIds: axes `axisExpert`, `axisSlot`, `axisToken`
   ChoiceOf,      // of one expert: [slot, token] or [token, slot]
@@ -70,7 +80,32 @@ enum class Kind {
   ChosenSlots, ChosenTokens,  // [n]
   ChosenTokensTimesK, ChosenPairIndex,
   ExpertTopWeight,  // routing weights of the expert's tokens
+  Mixer,          // a step of a sparse mixer: `mixer`, in round `index`, on the logits `source`
+  // Dense experts
+  ChosenMask,     // where a token's chosen experts are `expert` [.., k]
+  ChosenWeights,  // its routing weights there, zero elsewhere [.., k]
+  TokenWeight,    // the expert's routing weight, zero if it was not chosen [.., 1]
+  // Experts by groups: pairs (token, slot), numbered token * k + slot, sorted by expert
+  SortedIds,         // a function of the pairs' experts: `reals` has its value for each expert
+  SortOrder,         // the sorted pairs' numbers
+  InverseOrder,      // where each pair is among the sorted
+  SortedTokens,      // their tokens
+  SortedRows,        // their tokens' rows `source`
+  SortedTopWeights,  // their routing weights
+  ExpertCounts,      // how many pairs each expert has [E]
+  ExpertEnds,        // where each expert's run ends [E]
+  ExpertEnd,         // where the run of `expert` ends
+  ExpertRun,         // from where it starts to where it ends
   PartialSum,    // sum over the experts in `experts` of their weighted results, at the tokens' rows
+};
+
+enum class MixerStep {
+  Remaining,  // logits, those of earlier rounds' choices replaced by -infinity
+  Largest, Chosen,       // of the remaining: value and expert [.., 1]
+  Magnitude, Divisor,    // |logits|; the larger of it and the largest
+  Distance, Ratio,       // largest - logits; divided by the divisor
+  Far, Close,            // ratio > `scalar`; remaining logits that are not far, -infinity elsewhere
+  Scores, Weight,        // their softmax; of the chosen [.., 1]
 };
 
 // How experts are chosen and weighed, as far as the graph has said it.
@@ -80,7 +115,9 @@ struct RouteMeaning {
   ScoreFunction score = ScoreFunction::None;
   bool softmaxAfter = false, renormalise = false;
   double epsilon = 0, scale = 1;
-  std::optional<TensorView> selectionBias;
+  std::optional<TensorView> selectionBias, expertScale;
+  int64_t groups = 1, topGroups = 1, groupTop = 1;
+  double groupFill = 0, threshold = 0;
   // The ids' producer: two uses of one choice are of the same op.
   mlir::Operation *choice = nullptr;
 };
@@ -88,8 +125,15 @@ struct RouteMeaning {
 // One expert's matrices: [outputs, inputs] each, or [E, outputs, inputs] for all of them.
 struct ExpertMeaning {
   std::optional<TensorView> gate, up, down;
+  std::optional<TensorView> gateBias, upBias, downBias;  // [outputs], or [E, outputs]
   Activation activation = Activation::Silu;
+  double alpha = 1, offset = 0, limit = 0;  // emoe.moe's
+
+  // All tensors, those that are missing too.
+  std::array<std::optional<TensorView> *, 6> parts() { return {&gate, &up, &down, &gateBias, &upBias, &downBias}; }
 };
+
+constexpr int64_t kDenseExpert = -2;  // Meaning::expert of an expert that runs on every token; which one shows later
 
 struct Meaning {
   Kind kind = Kind::Opaque;
@@ -103,11 +147,17 @@ struct Meaning {
   Extent base;
   int64_t axis = 0, index = 0, past = -1, repeat = 1, window = 0, heads = 1;
   bool transposed = false, masked = false, doubled = false;
+  bool sorted = false;  // experts' rows and results are in the order of SortOrder
+  bool dense = false;   // PartialSum: of experts that ran on every token
   TensorView view;
+  std::optional<TensorView> bias;   // of ExpertLinear
+  std::optional<TensorView> sinks;  // of Scores: a column with them was added for the softmax
+  double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity(), offset = 0;
   mlir::Value source, query, key;
   Form form = Form::BSW;
   std::vector<float> frequencies;
 
+  MixerStep mixer = MixerStep::Remaining;
   RouteMeaning route;
   ExpertMeaning expertWeights;
   int64_t expert = -1;

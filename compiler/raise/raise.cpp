@@ -18,6 +18,11 @@ Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
   addDecoderHandlers();
   addAttentionHandlers();
   addExpertHandlers();
+  addLoopHandlers();
+  addMixerHandlers();
+  addGroupedHandlers();
+  addFusedHandlers();
+  addMixtureHandlers();
   for (auto tensor : module.getOps<onnx::TensorOp>()) {
     tensorOps[tensor.getSymName().str()] = tensor;
   }
@@ -81,8 +86,9 @@ std::optional<double> Raiser::scalar(Value value) {
   return std::nullopt;
 }
 
-double Raiser::roundingOf(Value value) {
-  Type element = getElementTypeOrSelf(value.getType());
+double Raiser::roundingOf(Value value) { return roundingOfType(getElementTypeOrSelf(value.getType())); }
+
+double Raiser::roundingOfType(Type element) {
   return element.isF16() ? 0x1p-11 : element.isBF16() ? 0x1p-8 : 0x1p-24;
 }
 
@@ -149,6 +155,7 @@ FlatSymbolRefAttr Raiser::weight(Location loc, const TensorView &matrix, std::st
   std::string &known = weightNames[key];
   if (known.empty()) {
     known = name.empty() ? "w" + std::to_string(weightNames.size()) : name;
+    weightViews[known] = matrix;
     OpBuilder atModule(firstFunction);
     atModule.create<WeightOp>(loc, known, shape, source, LayoutAttr(), Attribute());
   }
@@ -209,6 +216,14 @@ LogicalResult Raiser::replace(Value original, Value rows, Form form, int64_t hea
 
 // What the function's inputs are is their names' and types' business: they are the interface, not the graph.
 LogicalResult Raiser::describeInputs(func::FuncOp main) {
+  auto isPast = [](Type type) {
+    auto ranked = dyn_cast<RankedTensorType>(type);
+    return ranked && !ranked.getElementType().isInteger() && ranked.getRank() == 4 && !ranked.isDynamicDim(1) &&
+           !ranked.isDynamicDim(3);
+  };
+  if (llvm::none_of(main.getArgumentTypes(), isPast)) {
+    pastLength = 0;
+  }
   for (auto [index, argument] : llvm::enumerate(main.getArguments())) {
     auto name = main.getArgAttrOfType<StringAttr>(index, "onnx.name");
     auto type = dyn_cast<RankedTensorType>(argument.getType());
@@ -231,7 +246,9 @@ LogicalResult Raiser::describeInputs(func::FuncOp main) {
       } else {
         meaning.kind = Kind::TokenIds;
       }
-    } else if (!isInteger && type.getRank() == 4 && !type.isDynamicDim(1) && !type.isDynamicDim(3)) {
+    } else if (isInteger && type.getRank() == 0) {
+      // A number that the exporter made a state; whether the model needs it shows later.
+    } else if (isPast(type)) {
       meaning.kind = Kind::Past;
       meaning.index = pasts.size();
       meaning.extents = {1, type.getDimSize(1), pastLength, type.getDimSize(3)};
@@ -258,7 +275,9 @@ LogicalResult Raiser::reportOpaque(Operation *op) {
     bool operandsKnown = true;
     for (Value operand : current->getOperands()) {
       Operation *producer = operand.getDefiningOp();
-      if (producer && of(operand).is(Kind::Opaque)) {
+      // What was emitted already has no meaning of its own.
+      if (producer && isa<onnx::OnnxDialect>(producer->getDialect()) && !isa<onnx::ToRowsOp>(producer) &&
+          of(operand).is(Kind::Opaque)) {
         operandsKnown = false;
         if (seen.insert(producer).second) {
           work.push_back(producer);
@@ -279,7 +298,7 @@ LogicalResult Raiser::finish(func::FuncOp main) {
   Value logits;
   for (auto [index, value] : llvm::enumerate(ret.getOperands())) {
     const Meaning &meaning = of(value);
-    if (meaning.is(Kind::Cache) && meaning.past >= 0) {
+    if ((meaning.is(Kind::Cache) && meaning.past >= 0) || isa<IntegerType>(getElementTypeOrSelf(value.getType()))) {
       continue;
     }
     if (!isPlainRows(meaning) || !(meaning.form == Form::BSW || meaning.form == Form::SW) || logits) {
@@ -336,6 +355,16 @@ LogicalResult Raiser::finish(func::FuncOp main) {
     tensor.erase();
   }
   tieEmbedding(main);
+  // Whole matrices of which only parts are used, and what was emitted for a part that became another.
+  llvm::DenseSet<Attribute> used;
+  main.walk([&](Operation *op) {
+    op->getAttrDictionary().walk([&](FlatSymbolRefAttr symbol) { used.insert(symbol.getAttr()); });
+  });
+  for (auto weight : llvm::make_early_inc_range(module.getOps<WeightOp>())) {
+    if (!used.contains(weight.getSymNameAttr())) {
+      weight.erase();
+    }
+  }
   nameWeights(main);
   int64_t hidden = 0;
   main.walk([&](EmbeddingOp op) { hidden = cast<RankedTensorType>(op.getResult().getType()).getDimSize(1); });
@@ -346,11 +375,20 @@ LogicalResult Raiser::finish(func::FuncOp main) {
   return success();
 }
 
+// The linear layer that makes the logits: behind a scale and a cap, if there are any.
+static Value logitsOp(func::FuncOp main) {
+  Value last = main.getBody().front().getTerminator()->getOperand(0);
+  while (auto scale = last.getDefiningOp<ScaleOp>()) {
+    last = scale.getInput();
+  }
+  return last;
+}
+
 // Exporters write a tied embedding twice: once for looking up, once for the logits. If the values are the same, one is
 // enough.
 void Raiser::tieEmbedding(func::FuncOp main) {
   SymbolTable symbols(module);
-  auto last = main.getBody().front().getTerminator()->getOperand(0).getDefiningOp<LinearOp>();
+  auto last = logitsOp(main).getDefiningOp<LinearOp>();
   auto embeddings = main.getOps<EmbeddingOp>();
   if (!last || embeddings.empty() || (*embeddings.begin()).getWeight() == last.getWeight()) {
     return;
@@ -371,6 +409,16 @@ void Raiser::tieEmbedding(func::FuncOp main) {
     last.setWeight(table.getSymName());
     head.erase();
   }
+}
+
+// The number of the attention layer that the op comes after.
+static int64_t attentionBefore(Operation *op) {
+  for (; op; op = op->getPrevNode()) {
+    if (auto attention = dyn_cast<AttentionOp>(op)) {
+      return attention.getLayer();
+    }
+  }
+  return 0;
 }
 
 // Names that say what a weight is for, the same for every export of a model: by the part that uses it.
@@ -408,7 +456,7 @@ void Raiser::nameWeights(func::FuncOp main) {
   });
   layer = 0;
   bool attended = false;
-  Value last = cast<func::ReturnOp>(main.getBody().front().getTerminator()).getOperand(0);
+  Value last = logitsOp(main);
   for (Operation &op : main.getBody().front()) {
     if (auto attention = dyn_cast<AttentionOp>(op)) {
       layer = attention.getLayer();
@@ -445,6 +493,15 @@ void Raiser::nameWeights(func::FuncOp main) {
       }
     }
   }
+  main.walk([&](MoeOp op) {
+    for (auto [list, part] : {std::pair(op.getGate(), "gate"), {std::optional(op.getUp()), "up"},
+                              {std::optional(op.getDown()), "down"}}) {
+      for (auto [expert, symbol] : llvm::enumerate(list.value_or(ArrayAttr()).getValue())) {
+        name(cast<FlatSymbolRefAttr>(symbol).getValue(), "layer" + std::to_string(attentionBefore(op)) + ".expert" +
+                                                             std::to_string(expert) + "." + part);
+      }
+    }
+  });
   // Two weights never get one name.
   llvm::StringMap<int> used;
   for (auto weight : module.getOps<WeightOp>()) {

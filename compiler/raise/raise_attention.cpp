@@ -16,6 +16,12 @@ void Raiser::addAttentionHandlers() {
     add(op, &Raiser::trigonometry);
   }
   add("Slice", &Raiser::sliceHalf);
+  add("Split", &Raiser::splitHalves);
+  add("Mul", &Raiser::turnHalf);
+  for (const char *op : {"Add", "Sub"}) {
+    add(op, &Raiser::turnHalf);
+  }
+  add("Concat", &Raiser::joinTurned);
   add("Neg", &Raiser::negate);
   add("Concat", &Raiser::concatHeads);
   add("Mul", &Raiser::rotaryMul);
@@ -31,7 +37,12 @@ void Raiser::addAttentionHandlers() {
   }
   add("Add", &Raiser::maskAdd);
   add("MatMul", &Raiser::scores);
+  add("Concat", &Raiser::sinkColumn);
+  for (const char *op : {"ReduceMax", "Sub"}) {
+    add(op, &Raiser::rowMax);
+  }
   add("Softmax", &Raiser::probabilities);
+  add("Slice", &Raiser::dropSinks);
   add("IsNaN", &Raiser::isNan);
   add("MatMul", &Raiser::attend);
 }
@@ -46,7 +57,7 @@ LogicalResult Raiser::angle(Operation *op) {
       continue;
     }
     // Positions of the tokens themselves: they start behind the past.
-    if (positions.base != (pasts.empty() ? Extent(0) : pastLength) && positions.base != pastLength) {
+    if (positions.base != pastLength) {
       continue;
     }
     auto values = readVector(frequencies);
@@ -110,6 +121,88 @@ LogicalResult Raiser::sliceHalf(Operation *op) {
   meaning.extents.back() = half;
   set(op->getResult(0), meaning);
   return success();
+}
+
+// A head in two halves, of which each is turned on its own. (Where the second goes elsewhere, the halves are other
+// parts of the head.)
+LogicalResult Raiser::splitHalves(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  int64_t rank = input.extents.size();
+  if (!isPlainRows(input) || (input.form != Form::BHSW && input.form != Form::BSHW) || op->getNumResults() != 2 ||
+      axisAttr(op, 0, rank) != rank - 1 || !input.extent(-1).isConstant() || input.extent(-1).constant() % 2 != 0) {
+    return success();
+  }
+  int64_t half = input.extent(-1).constant() / 2;
+  auto sizes = op->getNumOperands() > 1 ? integers(op->getOperand(1)) : SmallVector<int64_t>{half, half};
+  bool turns = llvm::all_of(op->getResult(1).getUsers(), [](Operation *user) {
+    return user->getName().stripDialect() == "Mul" || user->getName().stripDialect() == "Neg";
+  });
+  if (!sizes || *sizes != SmallVector<int64_t>{half, half} || !turns) {
+    return success();
+  }
+  for (int64_t index : {0, 1}) {
+    Meaning meaning = input;
+    meaning.kind = Kind::Half;
+    meaning.index = index;
+    meaning.extents.back() = half;
+    set(op->getResult(index), meaning);
+  }
+  return success();
+}
+
+// first * cos - second * sin, second * cos + first * sin.
+LogicalResult Raiser::turnHalf(Operation *op) {
+  bool multiplies = op->getName().stripDialect() == "Mul", adds = op->getName().stripDialect() == "Add";
+  for (int side : {0, 1}) {
+    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
+    Meaning meaning = a;
+    if (multiplies) {
+      if (!a.is(Kind::Half) || !(b.is(Kind::Cosine) || b.is(Kind::Sine)) || b.doubled || b.extent(-1) != a.extent(-1)) {
+        continue;
+      }
+      int64_t tokenAxis = a.form == Form::BHSW ? -2 : -3, waveRank = b.extents.size();
+      if (waveRank < -tokenAxis || b.extent(tokenAxis) != tokens || broadcast(b.extents, a.extents) != a.extents) {
+        continue;
+      }
+      meaning.kind = b.is(Kind::Cosine) ? Kind::HalfTimesCosine : Kind::HalfTimesSine;
+      meaning.frequencies = b.frequencies;
+      meaning.scale = b.scale;
+    } else {
+      int64_t index = adds ? 1 : 0;
+      if (!a.is(Kind::HalfTimesCosine) || !b.is(Kind::HalfTimesSine) || a.index != index || b.index != 1 - index ||
+          a.source != b.source || a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale ||
+          (!adds && side == 1)) {
+        continue;
+      }
+      meaning.kind = Kind::TurnedHalf;
+    }
+    set(op->getResult(0), meaning);
+    return success();
+  }
+  return success();
+}
+
+LogicalResult Raiser::joinTurned(Operation *op) {
+  if (op->getNumOperands() != 2) {
+    return success();
+  }
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  int64_t rank = a.extents.size();
+  if (!a.is(Kind::TurnedHalf) || !b.is(Kind::TurnedHalf) || a.index != 0 || b.index != 1 || a.source != b.source ||
+      a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale || axisAttr(op, 0, rank) != rank - 1) {
+    return success();
+  }
+  Meaning result = a;
+  result.kind = Kind::Rows;
+  result.scale = 1;
+  result.extents.back() = a.extents.back() * 2;
+  set(op->getResult(0), result);
+  Value rows = toRows(a.source);
+  Value rotated = builder.create<RotaryOp>(op->getLoc(), rows.getType(), rows, builder.getI64IntegerAttr(a.heads),
+                                           RotaryStyleAttr::get(builder.getContext(), RotaryStyle::Half),
+                                           builder.getDenseF32ArrayAttr(a.frequencies),
+                                           builder.getF32FloatAttr(a.scale));
+  return replace(op->getResult(0), rotated, a.form, a.heads, "rotary embedding", {a.source});
 }
 
 LogicalResult Raiser::negate(Operation *op) {
@@ -233,7 +326,8 @@ LogicalResult Raiser::mask(Operation *op) {
         meaning.kind = Kind::Bias;
         set(op->getResult(0), reshaped(meaning, extents));
       }
-    } else if (b.is(Kind::Fill) && b.scalar != 0) {
+    } else if (auto all = scalar(op->getOperand(1 - side));
+               all && *all != 0 && (a.is(Kind::Visible) || a.is(Kind::Hidden))) {
       set(op->getResult(0), reshaped(a, extents));
     } else if (a.is(Kind::Visible) && b.is(Kind::Visible) && a.index == 0) {
       // A causal mask and one half of a sliding window.
@@ -339,6 +433,67 @@ LogicalResult Raiser::scores(Operation *op) {
   return success();
 }
 
+// A column of sinks beside the scores: one number for each head.
+LogicalResult Raiser::sinkColumn(Operation *op) {
+  if (op->getNumOperands() != 2) {
+    return success();
+  }
+  const Meaning scores_ = of(op->getOperand(0)), sinks = of(op->getOperand(1));
+  int64_t rank = scores_.extents.size();
+  if (!scores_.is(Kind::Scores) || !scores_.masked || scores_.sinks || rank != 4 || axisAttr(op, 0, rank) != rank - 1 ||
+      !sinks.is(Kind::Weight) || sinks.extents.size() != 4 || sinks.extents[3] != Extent(1) ||
+      Extent(sinks.view.elements()) != scores_.extents[1] || sinks.extents[1] != scores_.extents[1]) {
+    return success();
+  }
+  Meaning meaning = scores_;
+  meaning.sinks = sinks.view;
+  meaning.extents.back() = meaning.extents.back() + 1;
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+// A softmax is the same if the row's maximum is subtracted first.
+LogicalResult Raiser::rowMax(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  int64_t rank = input.extents.size();
+  if (!input.is(Kind::Scores)) {
+    return success();
+  }
+  if (op->getName().stripDialect() == "ReduceMax") {
+    auto axis = op->getNumOperands() > 1 ? integer(op->getOperand(1)) : std::nullopt;
+    if (axis && (*axis == -1 || *axis == rank - 1) && intAttr(op, "keepdims", 1)) {
+      Meaning meaning;
+      meaning.kind = Kind::RowMax;
+      meaning.source = op->getOperand(0);
+      Extents extents = input.extents;
+      extents.back() = 1;
+      set(op->getResult(0), reshaped(meaning, extents));
+    }
+  } else if (const Meaning &largest = of(op->getOperand(1));
+             largest.is(Kind::RowMax) && largest.source == op->getOperand(0)) {
+    set(op->getResult(0), input);
+  }
+  return success();
+}
+
+// The probabilities without the sinks' column.
+LogicalResult Raiser::dropSinks(Operation *op) {
+  auto slice = cast<onnx::SliceOp>(op);
+  const Meaning input = of(slice.getData());
+  int64_t rank = input.extents.size();
+  if (!input.is(Kind::Probabilities) || !input.sinks || input.masked == false || !slice.getAxes()) {
+    return success();
+  }
+  auto axis = integer(slice.getAxes()), start = integer(slice.getStarts()), end = integer(slice.getEnds());
+  if (axis && (*axis == -1 || *axis == rank - 1) && start == 0 && end == -1 &&
+      (!slice.getSteps() || integer(slice.getSteps()) == 1)) {
+    Meaning meaning = input;
+    meaning.extents.back() = meaning.extents.back() - 1;
+    set(op->getResult(0), meaning);
+  }
+  return success();
+}
+
 LogicalResult Raiser::probabilities(Operation *op) {
   const Meaning &input = of(op->getOperand(0));
   int64_t rank = input.extents.size();
@@ -369,7 +524,8 @@ LogicalResult Raiser::attend(Operation *op) {
   const Meaning query = of(weights.query), key = *asCache(of(weights.key));
   if (value->transposed || value->extents.size() != 4 || value->scale != 1 || key.repeat != value->repeat ||
       value->extents[1] != query.extents[1] || (key.past < 0) != (value->past < 0) ||
-      !query.extents[3].isConstant() || value->extents[3] != query.extents[3]) {
+      !query.extents[3].isConstant() || value->extents[3] != query.extents[3] ||
+      weights.extents.back() != value->extents[2]) {
     return op->emitError() << "attention whose queries, keys and values do not fit each other is not supported";
   }
   int64_t headDim = query.extents[3].constant();
@@ -383,12 +539,16 @@ LogicalResult Raiser::attend(Operation *op) {
     scale = exact;
   }
   set(op->getResult(0), reshaped(query, query.extents));
+  auto sinkRow = weights.sinks ? weights.sinks->reshaped({1, query.heads}) : std::nullopt;
+  FlatSymbolRefAttr sinks = sinkRow ? weight(op->getLoc(), *sinkRow) : FlatSymbolRefAttr();
+  if (weights.sinks && !sinks) {
+    return failure();
+  }
   Value q = toRows(query.source), k = toRows(key.source), v = toRows(value->source);
   auto result = builder.create<AttentionOp>(
       op->getLoc(), q.getType(), q, k, v, builder.getI64IntegerAttr(attentionLayers),
       builder.getI64IntegerAttr(query.heads), builder.getI64IntegerAttr(key.heads), builder.getI64IntegerAttr(headDim),
-      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(weights.window), builder.getF32FloatAttr(0),
-      FlatSymbolRefAttr());
+      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(weights.window), builder.getF32FloatAttr(0), sinks);
   ++attentionLayers;
   return replace(op->getResult(0), result, Form::BHSW, query.heads, "attention",
                  {query.source, key.source, value->source}, key.past < 0 ? Value() : pasts[key.past],

@@ -20,8 +20,13 @@ void Raiser::addDecoderHandlers() {
   add("Gemm", &Raiser::gemm);
   add("Add", &Raiser::addRows);
   add("Mul", &Raiser::mulRows);
+  for (const char *op : {"Mul", "Div"}) {
+    add(op, &Raiser::scaleRows);
+  }
   add("Sigmoid", &Raiser::sigmoid);
 }
+
+static bool isFlat(const Meaning &meaning) { return meaning.form == Form::BSW || meaning.form == Form::SW; }
 
 LogicalResult Raiser::embedding(Operation *op) {
   const Meaning table = of(op->getOperand(0)), tokens_ = of(op->getOperand(1));
@@ -152,10 +157,12 @@ LogicalResult Raiser::normMul(Operation *op) {
 
 //===--- linear layers ---------------------------------------------------------------------------------------------===//
 
-LogicalResult Raiser::emitLinear(Operation *op, Value input, const TensorView &matrix) {
+LogicalResult Raiser::emitLinear(Operation *op, Value input, const TensorView &matrix, const TensorView *bias) {
   const Meaning rows = of(input);
   FlatSymbolRefAttr symbol = weight(op->getLoc(), matrix);
-  if (!symbol) {
+  auto row = bias ? bias->reshaped({1, bias->elements()}) : std::nullopt;
+  FlatSymbolRefAttr biasSymbol = row ? weight(op->getLoc(), *row) : FlatSymbolRefAttr();
+  if (!symbol || (bias && !biasSymbol)) {
     return failure();
   }
   Extents extents = rows.extents;
@@ -164,8 +171,8 @@ LogicalResult Raiser::emitLinear(Operation *op, Value input, const TensorView &m
   meaning.kind = Kind::Rows;
   set(op->getResult(0), reshaped(meaning, extents));
   auto type = RankedTensorType::get({ShapedType::kDynamic, matrix.extents[0]}, builder.getF32Type());
-  Value result = builder.create<LinearOp>(op->getLoc(), type, toRows(rows.source), symbol, FlatSymbolRefAttr());
-  return replace(op->getResult(0), result, rows.form, 1, "linear", {rows.source});
+  Value result = builder.create<LinearOp>(op->getLoc(), type, toRows(rows.source), symbol, biasSymbol);
+  return replace(op->getResult(0), result, rows.form, 1, bias ? "linear with bias" : "linear", {rows.source});
 }
 
 LogicalResult Raiser::linear(Operation *op) {
@@ -179,12 +186,18 @@ LogicalResult Raiser::linear(Operation *op) {
 
 LogicalResult Raiser::gemm(Operation *op) {
   const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
-  if (!isPlainRows(a) || a.form != Form::SW || !b.is(Kind::Weight) || op->getNumOperands() > 2 ||
-      intAttr(op, "transA", 0) != 0 || floatAttr(op, "alpha", 1) != 1) {
+  bool hasBias = op->getNumOperands() > 2;
+  const Meaning bias = hasBias ? of(op->getOperand(2)) : Meaning();
+  if (!isPlainRows(a) || a.form != Form::SW || !b.is(Kind::Weight) || intAttr(op, "transA", 0) != 0 ||
+      floatAttr(op, "alpha", 1) != 1 || (hasBias && floatAttr(op, "beta", 1) != 1)) {
     return success();
   }
   TensorView matrix = intAttr(op, "transB", 0) ? b.view : b.view.permuted({1, 0});
-  return a.extent(-1) == Extent(matrix.extents[1]) ? emitLinear(op, op->getOperand(0), matrix) : success();
+  if (a.extent(-1) != Extent(matrix.extents[1]) ||
+      (hasBias && (!bias.is(Kind::Weight) || bias.view.elements() != matrix.extents[0]))) {
+    return success();
+  }
+  return emitLinear(op, op->getOperand(0), matrix, hasBias ? &bias.view : nullptr);
 }
 
 //===--- elementwise -----------------------------------------------------------------------------------------------===//
@@ -240,21 +253,64 @@ LogicalResult Raiser::mulRows(Operation *op) {
   auto isSiluOf = [](const Meaning &x, const Meaning &gate) {
     return gate.is(Kind::Sigmoid) && x.source == gate.source;
   };
-  auto flat = [](const Meaning &m) { return m.form == Form::BSW || m.form == Form::SW; };
-  if (isPlainRows(a) && isPlainRows(b) && a.extents == b.extents && a.form == b.form && flat(a)) {
+  if (isPlainRows(a) && isPlainRows(b) && a.extents == b.extents && a.form == b.form && isFlat(a)) {
     set(op->getResult(0), a);
     Value lhs = toRows(a.source), rhs = toRows(b.source);
     Value product = builder.create<MulOp>(op->getLoc(), lhs.getType(), lhs, rhs);
     return replace(op->getResult(0), product, a.form, 1, "mul", {a.source, b.source});
   }
   for (const auto &[x, gate] : {std::pair(a, b), std::pair(b, a)}) {
-    if (isPlainRows(x) && flat(x) && isSiluOf(x, gate)) {
+    if (isPlainRows(x) && isFlat(x) && isSiluOf(x, gate)) {
       set(op->getResult(0), x);
       Value rows = toRows(x.source);
       Value active = builder.create<ActivateOp>(
           op->getLoc(), rows.getType(), ActivationAttr::get(builder.getContext(), Activation::Silu), rows);
       return replace(op->getResult(0), active, x.form, 1, "silu", {x.source});
     }
+    // A gate: one number for the row (of a shared expert), or one for each element.
+    bool byRow = gate.ranked && gate.extents.back() == Extent(1);
+    if (isPlainRows(x) && isFlat(x) && gate.is(Kind::Sigmoid) && gate.form == x.form &&
+        (byRow || gate.extents == x.extents)) {
+      set(op->getResult(0), x);
+      Value rows = toRows(x.source), gates = toRows(gate.source), result;
+      Value factor = builder.create<ActivateOp>(
+          op->getLoc(), gates.getType(), ActivationAttr::get(builder.getContext(), Activation::Sigmoid), gates);
+      if (byRow) {
+        result = builder.create<ScaleRowsOp>(op->getLoc(), rows.getType(), rows, factor);
+      } else {
+        result = builder.create<MulOp>(op->getLoc(), rows.getType(), rows, factor);
+      }
+      return replace(op->getResult(0), result, x.form, 1, "gate", {x.source, gate.source});
+    }
+  }
+  return success();
+}
+
+// Rows times a number: an embedding's scale, or a step of its own.
+LogicalResult Raiser::scaleRows(Operation *op) {
+  bool divides = op->getName().stripDialect() == "Div";
+  for (int side : {0, 1}) {
+    const Meaning x = of(op->getOperand(side)), other = of(op->getOperand(1 - side));
+    auto number = scalar(op->getOperand(1 - side));
+    if (!isPlainRows(x) || !isFlat(x) || !number || !other.ranked || broadcast(x.extents, other.extents) != x.extents ||
+        (divides && (side == 1 || *number == 0))) {
+      continue;
+    }
+    set(op->getResult(0), x);
+    double factor = divides ? 1 / *number : *number;
+    if (factor == 1) {
+      return success();
+    }
+    auto from = x.source.getDefiningOp<onnx::FromRowsOp>();
+    auto embedding = from ? from.getRows().getDefiningOp<EmbeddingOp>() : EmbeddingOp();
+    if (embedding && embedding.getScale().convertToFloat() == 1) {
+      Value scaled = builder.create<EmbeddingOp>(op->getLoc(), embedding.getType(), embedding.getIds(),
+                                                 embedding.getWeightAttr(), builder.getF32FloatAttr(factor));
+      return replace(op->getResult(0), scaled, x.form, 1, "scaled embedding", {});
+    }
+    Value rows = toRows(x.source);
+    Value scaled = builder.create<ScaleOp>(op->getLoc(), rows.getType(), rows, builder.getF32FloatAttr(factor));
+    return replace(op->getResult(0), scaled, x.form, 1, "scale", {x.source});
   }
   return success();
 }

@@ -1,5 +1,7 @@
-// Routers and experts. Two ways of writing experts are known: P3, all chosen experts of all tokens at once by gathered
-// stacked weights; and P2, a loop over experts in which each gathers its tokens and scatters its results.
+// Routers, and experts of all tokens at once by gathered stacked weights (P3); what experts have in common however they
+// are written: products, biases, activations, and the mixture that comes of them.
+#include <cmath>
+
 #include "compiler/raise/raiser.h"
 
 using namespace mlir;
@@ -27,20 +29,9 @@ void Raiser::addExpertHandlers() {
     add(op, &Raiser::expertActivation);
   }
   add("Mul", &Raiser::expertMul);
+  add("Add", &Raiser::expertAdd);
+  add("Clip", &Raiser::expertClip);
   add("ReduceSum", &Raiser::sumExperts);
-  // P2
-  add("OneHot", &Raiser::oneHot);
-  add("ReduceSum", &Raiser::hitExperts);
-  add("Gather", &Raiser::choiceGather);
-  add("NonZero", &Raiser::nonZero);
-  for (const char *op : {"Split", "Gather"}) {
-    add(op, &Raiser::splitPairs);
-  }
-  for (const char *op : {"Mul", "Add"}) {
-    add(op, &Raiser::pairIndex);
-  }
-  add("ScatterElements", &Raiser::scatter);
-  add("Add", &Raiser::addPartial);
 }
 
 //===--- router ----------------------------------------------------------------------------------------------------===//
@@ -208,14 +199,14 @@ LogicalResult Raiser::expertMatMul(Operation *op) {
   } else if (b.is(Kind::ExpertWeight) && isInput(a) && b.view.extents.size() == 3 && a.extent(-2) == Extent(1)) {
     input = a;
     matrix = b.view.permuted({0, 2, 1});
-  } else if (b.is(Kind::Weight) && b.view.extents.size() == 2 && isInput(a) && a.expert >= 0) {
+  } else if (b.is(Kind::Weight) && b.view.extents.size() == 2 && isInput(a) && a.expert != -1) {
     input = a;
     matrix = b.view.permuted({1, 0});
   } else {
     return success();
   }
   bool stacked = matrix.extents.size() == 3;
-  if (stacked != (input.expert < 0)) {
+  if (stacked != (input.expert == -1)) {
     return success();
   }
   const Meaning &chosen = a.is(Kind::ExpertWeight) ? a : b;
@@ -236,7 +227,9 @@ LogicalResult Raiser::expertMatMul(Operation *op) {
     meaning.kind = Kind::ExpertOut;
     if (input.is(Kind::ExpertActive)) {  // not gated: what was activated is "up"
       meaning.expertWeights.up = meaning.expertWeights.gate;
+      meaning.expertWeights.upBias = meaning.expertWeights.gateBias;
       meaning.expertWeights.gate.reset();
+      meaning.expertWeights.gateBias.reset();
     }
     meaning.expertWeights.down = matrix;
   }
@@ -248,6 +241,9 @@ LogicalResult Raiser::expertMatMul(Operation *op) {
 static Meaning outputsOf(const Meaning &whole, int64_t start, int64_t count, int64_t step) {
   Meaning part = whole;
   part.view = whole.view.sliced(whole.view.extents.size() - 2, start, count, step);
+  if (whole.bias) {
+    part.bias = whole.bias->sliced(whole.bias->extents.size() - 1, start, count, step);
+  }
   return part;
 }
 
@@ -310,22 +306,32 @@ LogicalResult Raiser::expertSlice(Operation *op) {
   return success();
 }
 
+// Nothing was done to the product yet but adding its bias.
+static bool isPlainLinear(const Meaning &meaning) {
+  return meaning.is(Kind::ExpertLinear) && std::isinf(meaning.low) && std::isinf(meaning.high) && meaning.scale == 1 &&
+         meaning.offset == 0;
+}
+
 LogicalResult Raiser::expertActivation(Operation *op) {
   const Meaning input = of(op->getOperand(0));
-  if (!input.is(Kind::ExpertLinear)) {
+  if (!input.is(Kind::ExpertLinear) || input.offset != 0) {
     return success();
   }
   StringRef name = op->getName().stripDialect();
   Meaning meaning = input;
   if (name == "Sigmoid") {
     meaning.kind = Kind::ExpertSigmoid;
-  } else {
+  } else if (isPlainLinear(input)) {
     meaning.kind = Kind::ExpertActive;
     meaning.expertWeights.gate = input.view;
+    meaning.expertWeights.gateBias = input.bias;
+    meaning.bias.reset();
     auto approximate = op->getAttrOfType<StringAttr>("approximate");
     meaning.expertWeights.activation = name == "Relu"                                     ? Activation::Relu
                                        : approximate && approximate.getValue() == "tanh" ? Activation::GeluTanh
                                                                                           : Activation::GeluErf;
+  } else {
+    return success();
   }
   set(op->getResult(0), meaning);
   return success();
@@ -335,24 +341,48 @@ static bool sameView(const TensorView &a, const TensorView &b) {
   return a.source == b.source && a.first == b.first && a.extents == b.extents && a.strides == b.strides;
 }
 
+static bool sameView(const std::optional<TensorView> &a, const std::optional<TensorView> &b) {
+  return a.has_value() == b.has_value() && (!a || sameView(*a, *b));
+}
+
 LogicalResult Raiser::expertMul(Operation *op) {
   for (int side : {0, 1}) {
     const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
     bool sameInput = a.source == b.source && a.expert == b.expert && a.route.choice == b.route.choice;
-    if (a.is(Kind::ExpertLinear) && b.is(Kind::ExpertSigmoid) && sameInput && sameView(a.view, b.view)) {
+    auto factor = scalar(op->getOperand(1 - side));
+    if (a.is(Kind::ExpertLinear) && b.is(Kind::ExpertSigmoid) && sameInput && sameView(a.view, b.view) &&
+        sameView(a.bias, b.bias) && a.low == b.low && a.high == b.high && a.scale == 1 && a.offset == 0) {
       Meaning meaning = a;
       meaning.kind = Kind::ExpertActive;
       meaning.expertWeights.gate = a.view;
+      meaning.expertWeights.gateBias = a.bias;
+      meaning.bias.reset();
       meaning.expertWeights.activation = Activation::Silu;
+      meaning.expertWeights.alpha = b.scale;
       set(op->getResult(0), meaning);
-    } else if (a.is(Kind::ExpertActive) && b.is(Kind::ExpertLinear) && sameInput &&
+    } else if (a.is(Kind::ExpertLinear) && factor && of(op->getOperand(1 - side)).is(Kind::Reals) && a.offset == 0) {
+      Meaning meaning = a;
+      meaning.scale *= *factor;
+      set(op->getResult(0), meaning);
+    } else if (a.is(Kind::ExpertActive) && b.is(Kind::ExpertLinear) && sameInput && b.scale == 1 &&
                a.expertWeights.gate->extents == b.view.extents) {
+      // Either both are limited by the same number, the gate from above alone, or none is.
+      bool limited = std::isfinite(a.high) && std::isinf(a.low) && b.high == a.high && b.low == -a.high;
+      bool free = std::isinf(a.high) && std::isinf(a.low) && std::isinf(b.high) && std::isinf(b.low);
+      if (!limited && !free) {
+        continue;
+      }
       Meaning meaning = a;
       meaning.kind = Kind::ExpertHidden;
+      meaning.low = -std::numeric_limits<double>::infinity();
+      meaning.high = std::numeric_limits<double>::infinity();
+      meaning.expertWeights.limit = limited ? a.high : 0;
       meaning.expertWeights.up = b.view;
+      meaning.expertWeights.upBias = b.bias;
+      meaning.expertWeights.offset = b.offset;
       set(op->getResult(0), meaning);
-    } else if (a.is(Kind::ExpertOut) && b.is(Kind::TopWeights) && a.expert < 0 && a.route.choice == b.route.choice &&
-               b.extents.back() == Extent(1)) {
+    } else if (a.is(Kind::ExpertOut) && b.is(Kind::TopWeights) && a.expert < 0 && !a.sorted &&
+               a.route.choice == b.route.choice && b.extents.back() == Extent(1)) {
       Meaning meaning = a;
       meaning.kind = Kind::ExpertWeighted;
       meaning.route = b.route;
@@ -371,15 +401,99 @@ LogicalResult Raiser::expertMul(Operation *op) {
   return success();
 }
 
+// Biases of the chosen experts, and numbers.
+LogicalResult Raiser::expertAdd(Operation *op) {
+  for (int side : {0, 1}) {
+    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
+    if (!a.is(Kind::ExpertLinear) && !a.is(Kind::ExpertOut)) {
+      continue;
+    }
+    Meaning meaning = a;
+    bool stacked = b.is(Kind::ExpertWeight) && a.expert < 0 && b.route.choice == a.route.choice && !a.sorted;
+    bool own = b.is(Kind::Weight) && a.expert != -1;
+    const TensorView &matrix = a.is(Kind::ExpertLinear) ? a.view : a.expertWeights.down.value_or(TensorView());
+    int64_t outputs = matrix.extents.size() < 2 ? -1 : matrix.extents[matrix.extents.size() - 2];
+    if ((stacked && b.view.extents.size() == 2 && b.view.extents[1] == outputs) ||
+        (own && b.view.elements() == outputs)) {
+      std::optional<TensorView> bias = stacked ? b.view : b.view.reshaped({outputs});
+      std::optional<TensorView> &place = a.is(Kind::ExpertLinear) ? meaning.bias : meaning.expertWeights.downBias;
+      if (!bias || place || (a.is(Kind::ExpertLinear) && !isPlainLinear(a))) {
+        return success();
+      }
+      place = bias;
+    } else if (auto number = scalar(op->getOperand(1 - side)); number && b.is(Kind::Reals) && a.is(Kind::ExpertLinear)) {
+      meaning.offset += *number;
+    } else {
+      continue;
+    }
+    set(op->getResult(0), meaning);
+    return success();
+  }
+  return success();
+}
+
+// A linear layer's result as what an expert that runs on every token makes of it.
+std::optional<Meaning> Raiser::asDenseLinear(const Meaning &meaning) {
+  if (!isPlainRows(meaning) || (meaning.form != Form::BSW && meaning.form != Form::SW)) {
+    return std::nullopt;
+  }
+  auto from = meaning.source.getDefiningOp<onnx::FromRowsOp>();
+  auto linear = from ? from.getRows().getDefiningOp<LinearOp>() : LinearOp();
+  if (!linear) {
+    return std::nullopt;
+  }
+  auto bridge = linear.getInput().getDefiningOp<onnx::ToRowsOp>();
+  Meaning result = meaning;
+  result.kind = Kind::ExpertLinear;
+  result.expert = kDenseExpert;
+  result.view = weightViews.find(linear.getWeight())->second;
+  if (linear.getBias()) {
+    result.bias = weightViews.find(*linear.getBias())->second.selected(0, 0);
+  }
+  result.source = bridge ? bridge.getInput() : Value(linear.getInput());
+  return result;
+}
+
+LogicalResult Raiser::expertClip(Operation *op) {
+  auto clip = cast<onnx::ClipOp>(op);
+  Meaning input = of(clip.getInput());
+  if (auto dense = asDenseLinear(input)) {
+    input = *dense;
+  }
+  auto low = clip.getMin() ? scalar(clip.getMin()) : -std::numeric_limits<double>::infinity();
+  auto high = clip.getMax() ? scalar(clip.getMax()) : std::numeric_limits<double>::infinity();
+  if (isPlainLinear(input) && low && high) {
+    Meaning meaning = input;
+    // The largest float is as good as no limit.
+    constexpr double kLargest = 3.4e38;
+    meaning.low = *low < -kLargest ? -std::numeric_limits<double>::infinity() : *low;
+    meaning.high = *high > kLargest ? std::numeric_limits<double>::infinity() : *high;
+    set(op->getResult(0), meaning);
+  }
+  return success();
+}
+
 // [S, K, D] summed over K.
 LogicalResult Raiser::sumExperts(Operation *op) {
   const Meaning input = of(op->getOperand(0));
   int64_t rank = input.extents.size();
-  if (!input.is(Kind::ExpertWeighted) || input.expert >= 0 || op->getNumOperands() < 2 || rank < 2) {
+  if (!input.is(Kind::ExpertWeighted) || input.expert >= 0 || input.sorted || op->getNumOperands() < 2 || rank < 2) {
     return success();
   }
   int64_t axis = integer(op->getOperand(1)).value_or(rank);
   int64_t at = axis < 0 ? axis + rank : axis;
+  // A trailing axis of one (products with columns) goes with a later squeeze.
+  if (rank == 5 && at == 2 && input.extents[4] == Extent(1) && input.extents[at] == Extent(input.route.topK)) {
+    Meaning meaning = input;
+    meaning.kind = Kind::ExpertSum;
+    if (intAttr(op, "keepdims", 1)) {
+      meaning.extents[at] = 1;
+    } else {
+      meaning.extents.erase(meaning.extents.begin() + at);
+    }
+    set(op->getResult(0), meaning);
+    return success();
+  }
   if (at != rank - 2 || input.extents[at] != Extent(input.route.topK) || rank > 4) {
     return success();
   }
@@ -392,253 +506,100 @@ LogicalResult Raiser::sumExperts(Operation *op) {
     }
   }
   Form form = extents.size() == 2 ? Form::SW : Form::BSW;
+  set(op->getResult(0), reshaped(input, extents));
+  return emitMoe(op, input.route, input.source, expertsOf(input.expertWeights, input.route.experts), form,
+                 "experts P3");
+}
+
+// The sum over the chosen experts, once it has the extents of rows.
+LogicalResult Raiser::emitSummed(Operation *op, const Meaning &sum, const Extents &extents) {
+  if (extents.size() > 3 || extents.size() < 2 || extents.back() == Extent(1)) {
+    set(op->getResult(0), reshaped(sum, extents));
+    return success();
+  }
+  set(op->getResult(0), reshaped(sum, extents));
+  return emitMoe(op, sum.route, sum.source, expertsOf(sum.expertWeights, sum.route.experts),
+                 extents.size() == 2 ? Form::SW : Form::BSW, "experts P3");
+}
+
+// The single experts of stacked matrices [E, ...].
+std::map<int64_t, ExpertMeaning> Raiser::expertsOf(const ExpertMeaning &stacked, int64_t count) {
   std::map<int64_t, ExpertMeaning> experts;
-  for (int64_t expert = 0; expert < input.route.experts; ++expert) {
-    ExpertMeaning one = input.expertWeights;
-    for (std::optional<TensorView> *part : {&one.gate, &one.up, &one.down}) {
+  for (int64_t expert = 0; expert < count; ++expert) {
+    ExpertMeaning one = stacked;
+    for (std::optional<TensorView> *part : one.parts()) {
       if (*part) {
         *part = (*part)->selected(0, expert);
       }
     }
     experts[expert] = one;
   }
-  set(op->getResult(0), reshaped(input, extents));
-  return emitMoe(op, input.route, input.source, experts, form, "experts P3");
+  return experts;
 }
 
 LogicalResult Raiser::emitMoe(Operation *op, const RouteMeaning &route, Value source,
                               const std::map<int64_t, ExpertMeaning> &experts, Form form, StringRef pattern) {
   Location loc = op->getLoc();
-  SmallVector<Attribute> gates, ups, downs;
+  SmallVector<Attribute> lists[6];
+  const char *const kParts[] = {"gate", "up", "down", "gate_bias", "up_bias", "down_bias"};
   int64_t layer = std::max<int64_t>(attentionLayers - 1, 0);
   const ExpertMeaning &firstExpert = experts.begin()->second;
-  for (const auto &[index, expert] : experts) {
-    if (!expert.up || !expert.down || expert.gate.has_value() != firstExpert.gate.has_value() ||
-        expert.activation != firstExpert.activation || expert.up->extents != firstExpert.up->extents ||
-        expert.down->extents != firstExpert.down->extents) {
+  for (auto [index, expert] : experts) {
+    ExpertMeaning first = firstExpert;
+    bool same = expert.up && expert.down && expert.activation == first.activation && expert.alpha == first.alpha &&
+                expert.offset == first.offset && expert.limit == first.limit;
+    for (auto [part, firstPart] : llvm::zip(expert.parts(), first.parts())) {
+      same &= part->has_value() == firstPart->has_value() && (!*part || (*part)->extents == (*firstPart)->extents);
+    }
+    if (!same) {
       return op->emitError() << "expert " << index << " has another form than expert " << experts.begin()->first;
     }
     std::string name = "layer" + std::to_string(layer) + ".expert" + std::to_string(index) + ".";
-    for (auto [view, list, part] : {std::tuple(&expert.gate, &gates, "gate"), {&expert.up, &ups, "up"},
-                                    {&expert.down, &downs, "down"}}) {
-      if (*view) {
-        FlatSymbolRefAttr symbol = weight(loc, **view, name + part);
-        if (!symbol) {
-          return failure();
-        }
-        list->push_back(symbol);
+    for (auto [number, part] : llvm::enumerate(expert.parts())) {
+      if (!*part) {
+        continue;
       }
+      std::optional<TensorView> matrix = number < 3 ? **part : (*part)->reshaped({1, (*part)->elements()});
+      FlatSymbolRefAttr symbol = matrix ? weight(loc, *matrix, name + kParts[number]) : FlatSymbolRefAttr();
+      if (!symbol) {
+        return op->emitError() << "the " << kParts[number] << " of expert " << index << " cannot be addressed";
+      }
+      lists[number].push_back(symbol);
     }
   }
   Type f32 = builder.getF32Type();
   constexpr int64_t any = ShapedType::kDynamic;
+  auto list = [&](int number) { return lists[number].empty() ? ArrayAttr() : builder.getArrayAttr(lists[number]); };
+  auto vector = [&](const std::optional<TensorView> &view, const char *name) {
+    auto row = view ? view->reshaped({1, view->elements()}) : std::nullopt;
+    return row ? weight(loc, *row, "layer" + std::to_string(layer) + name) : FlatSymbolRefAttr();
+  };
+  FlatSymbolRefAttr selectionBias = vector(route.selectionBias, ".selection_bias");
+  FlatSymbolRefAttr expertScale = vector(route.expertScale, ".expert_scale");
+  if ((route.selectionBias && !selectionBias) || (route.expertScale && !expertScale)) {
+    return failure();
+  }
   auto routed = builder.create<RouteOp>(
       loc, RankedTensorType::get({any, route.topK}, builder.getI32Type()), RankedTensorType::get({any, route.topK}, f32),
       ScoreFunctionAttr::get(builder.getContext(), route.score), toRows(route.logits),
-      builder.getI64IntegerAttr(route.topK), FlatSymbolRefAttr(),
+      builder.getI64IntegerAttr(route.topK), selectionBias,
       route.softmaxAfter ? builder.getUnitAttr() : UnitAttr(), route.renormalise ? builder.getUnitAttr() : UnitAttr(),
-      builder.getF32FloatAttr(route.epsilon), builder.getF32FloatAttr(route.scale));
+      builder.getF32FloatAttr(route.epsilon), builder.getF32FloatAttr(route.scale), expertScale,
+      builder.getI64IntegerAttr(route.groups), builder.getI64IntegerAttr(route.topGroups),
+      builder.getI64IntegerAttr(route.groupTop), builder.getF32FloatAttr(route.groupFill),
+      builder.getF32FloatAttr(route.threshold));
   Value rows = toRows(source);
   Value result = builder.create<MoeOp>(
       loc, rows.getType(), rows, routed.getIds(), routed.getWeights(), builder.getI64IntegerAttr(moeLayers),
       ActivationAttr::get(builder.getContext(), firstExpert.activation),
-      gates.empty() ? ArrayAttr() : builder.getArrayAttr(gates), builder.getArrayAttr(ups), builder.getArrayAttr(downs));
+      list(0), list(1), list(2), list(3), list(4), list(5), builder.getF32FloatAttr(firstExpert.alpha),
+      builder.getF32FloatAttr(firstExpert.offset), builder.getF32FloatAttr(firstExpert.limit));
   ++moeLayers;
   Meaning meaning;
   meaning.kind = Kind::Rows;
   Extents extents = of(op->getResult(0)).extents;
   set(op->getResult(0), reshaped(meaning, extents));
   return replace(op->getResult(0), result, form, 1, pattern, {source, route.logits});
-}
-
-//===--- a loop over experts, written out (P2) ---------------------------------------------------------------------===//
-
-LogicalResult Raiser::oneHot(Operation *op) {
-  const Meaning input = of(op->getOperand(0));
-  auto depth = integer(op->getOperand(1));
-  auto values = integers(op->getOperand(2));
-  int64_t rank = input.extents.size();
-  if (!input.is(Kind::TopIds) || rank != 2 || !depth || !values || *values != SmallVector<int64_t>{0, 1} ||
-      axisAttr(op, -1, rank + 1) != rank) {
-    return success();
-  }
-  if (*depth != input.route.experts) {
-    return op->emitError() << "the router scores " << input.route.experts << " experts, but the choice is written out for "
-                           << *depth << ": the export lost experts; export the model again";
-  }
-  Meaning meaning = input;
-  meaning.kind = Kind::Choice;
-  meaning.axisToken = 0;
-  meaning.axisSlot = 1;
-  meaning.axisExpert = 2;
-  meaning.extents.push_back(*depth);
-  set(op->getResult(0), meaning);
-  return success();
-}
-
-// "Which experts are hit at all?": a loop over the answer was traced, so the file has the experts that one example hit.
-LogicalResult Raiser::hitExperts(Operation *op) {
-  const Meaning choice = of(op->getOperand(0));
-  if (!choice.is(Kind::Choice)) {
-    return success();
-  }
-  int64_t computed = 0;
-  for (Operation *next = op->getNextNode(); next && !isa<onnx::OneHotOp>(next); next = next->getNextNode()) {
-    computed += isa<onnx::ScatterElementsOp, onnx::ScatterNDOp>(next);
-  }
-  return op->emitError() << "the router scores " << choice.route.experts << " experts, but the graph computes " << computed
-                         << ": the export lost experts (a loop over the experts that are hit was traced with one "
-                            "example); export the model again, with another exporter or with experts batched";
-}
-
-// One expert's part of the choice; its tokens' rows; its tokens' routing weights.
-LogicalResult Raiser::choiceGather(Operation *op) {
-  const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1));
-  if (!data.ranked || !index.ranked) {
-    return success();
-  }
-  int64_t rank = data.extents.size(), axis = axisAttr(op, 0, rank);
-  Extents extents(data.extents.begin(), data.extents.begin() + axis);
-  extents.append(index.extents.begin(), index.extents.end());
-  extents.append(data.extents.begin() + axis + 1, data.extents.end());
-  if (data.is(Kind::Choice)) {
-    auto expert = integer(op->getOperand(1));
-    if (!expert || axis != data.axisExpert) {
-      return success();
-    }
-    Meaning meaning = data;
-    meaning.kind = Kind::ChoiceOf;
-    meaning.expert = *expert < 0 ? *expert + data.route.experts : *expert;
-    meaning.transposed = data.axisToken < data.axisSlot;  // [token, slot]
-    set(op->getResult(0), reshaped(meaning, extents));
-  } else if (isPlainRows(data) && index.is(Kind::ChosenTokens) &&
-             axis == (data.form == Form::BSW ? 1 : data.form == Form::SW ? 0 : -1)) {
-    Meaning meaning = index;
-    meaning.kind = Kind::ExpertRows;
-    meaning.source = data.source;
-    set(op->getResult(0), reshaped(meaning, extents));
-  } else if (data.is(Kind::TopWeights) && index.is(Kind::ChosenPairIndex) && axis == 0 &&
-             data.route.choice == index.route.choice && Volume::of(data.extents) == Volume::of({data.extents[0]})) {
-    Meaning meaning = index;
-    meaning.kind = Kind::ExpertTopWeight;
-    meaning.route = data.route;
-    set(op->getResult(0), reshaped(meaning, extents));
-  }
-  return success();
-}
-
-LogicalResult Raiser::nonZero(Operation *op) {
-  const Meaning input = of(op->getOperand(0));
-  if (!input.is(Kind::ChoiceOf) || input.extents.size() != 2) {
-    return success();
-  }
-  Meaning meaning = input;
-  meaning.kind = Kind::ChosenPairs;
-  meaning.index = input.transposed ? 1 : 0;  // row that holds slots
-  meaning.transposed = false;
-  set(op->getResult(0), reshaped(meaning, {2, freshSymbol()}));
-  return success();
-}
-
-LogicalResult Raiser::splitPairs(Operation *op) {
-  const Meaning pairs = of(op->getOperand(0));
-  if (!pairs.is(Kind::ChosenPairs)) {
-    return success();
-  }
-  if (axisAttr(op, 0, 2) != (pairs.transposed ? 1 : 0)) {
-    return success();
-  }
-  auto part = [&](int64_t row, Extents extents) {
-    Meaning meaning = pairs;
-    meaning.kind = row == pairs.index ? Kind::ChosenSlots : Kind::ChosenTokens;
-    return reshaped(meaning, extents);
-  };
-  Extent count = pairs.extents[pairs.transposed ? 0 : 1];
-  if (op->getName().stripDialect() == "Split") {
-    if (op->getNumResults() != 2) {
-      return success();
-    }
-    for (int64_t row : {0, 1}) {
-      set(op->getResult(row), part(row, pairs.transposed ? Extents{count, 1} : Extents{1, count}));
-    }
-  } else if (auto row = integer(op->getOperand(1)); row && *row >= 0 && *row < 2) {
-    Extents extents = of(op->getOperand(1)).extents;
-    extents.push_back(count);
-    set(op->getResult(0), part(*row, extents));
-  }
-  return success();
-}
-
-// token * K + slot: where a pair's routing weight is among all.
-LogicalResult Raiser::pairIndex(Operation *op) {
-  for (int side : {0, 1}) {
-    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
-    if (op->getName().stripDialect() == "Mul") {
-      if (a.is(Kind::ChosenTokens) && integer(op->getOperand(1 - side)) == a.route.topK) {
-        Meaning meaning = a;
-        meaning.kind = Kind::ChosenTokensTimesK;
-        set(op->getResult(0), meaning);
-        return success();
-      }
-    } else if (a.is(Kind::ChosenTokensTimesK) && b.is(Kind::ChosenSlots) && a.expert == b.expert &&
-               a.route.choice == b.route.choice) {
-      Meaning meaning = a;
-      meaning.kind = Kind::ChosenPairIndex;
-      set(op->getResult(0), meaning);
-      return success();
-    }
-  }
-  return success();
-}
-
-// Zeros [S, D] with one expert's results in its tokens' rows. A token meets an expert once, so overwriting is adding.
-LogicalResult Raiser::scatter(Operation *op) {
-  const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1)), updates = of(op->getOperand(2));
-  int64_t rank = data.extents.size();
-  if (!(data.is(Kind::Fill) && data.scalar == 0) || !index.is(Kind::ChosenTokens) ||
-      !updates.is(Kind::ExpertWeighted) || index.expert != updates.expert ||
-      index.route.choice != updates.route.choice || rank != 2 || axisAttr(op, 0, rank) != 0 ||
-      index.extents != updates.extents) {
-    return success();
-  }
-  Meaning meaning = updates;
-  meaning.kind = Kind::PartialSum;
-  meaning.experts[updates.expert] = updates.expertWeights;
-  set(op->getResult(0), reshaped(meaning, data.extents));
-  return success();
-}
-
-LogicalResult Raiser::addPartial(Operation *op) {
-  for (int side : {0, 1}) {
-    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
-    if (!a.is(Kind::PartialSum)) {
-      continue;
-    }
-    if (b.is(Kind::Fill) && b.scalar == 0) {
-      set(op->getResult(0), a);
-    } else if (b.is(Kind::PartialSum) && a.route.choice == b.route.choice && a.source == b.source && side == 0) {
-      Meaning meaning = a;
-      for (const auto &[expert, weights] : b.experts) {
-        if (!meaning.experts.emplace(expert, weights).second) {
-          return op->emitError() << "expert " << expert << " is added twice";
-        }
-      }
-      set(op->getResult(0), meaning);
-    } else if (isPlainRows(b)) {
-      return op->emitError() << "the router scores " << a.route.experts << " experts, but the graph computes "
-                             << a.experts.size() << ": the export lost experts (a loop over experts was traced with "
-                                "inputs that did not reach all of them); export the model again, with another exporter "
-                                "or with experts batched";
-    } else {
-      continue;
-    }
-    const Meaning sum = of(op->getResult(0));
-    if (static_cast<int64_t>(sum.experts.size()) == sum.route.experts) {
-      return emitMoe(op, sum.route, sum.source, sum.experts, Form::SW, "experts P2");
-    }
-    return success();
-  }
-  return success();
 }
 
 } // namespace emoe

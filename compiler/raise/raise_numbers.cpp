@@ -140,6 +140,25 @@ LogicalResult Raiser::sliceNumbers(Operation *op) {
       extents[axis] = 1;
       continue;
     }
+    // A part of a sequence is a sequence.
+    if (input.is(Kind::Iota) && axis == input.axis && step == 1 && axes.size() == 1 && start.isNonNegative() &&
+        (toEnd || (end - start).isNonNegative())) {
+      Extent count = (toEnd ? extent : end) - start;
+      if (!toEnd && !(extent - end).isNonNegative() && !(start == Extent(0) && end == Extent(1))) {
+        return success();
+      }
+      Meaning meaning = input;
+      meaning.base = input.base + start;
+      extents[axis] = count;
+      if (count == Extent(1)) {
+        meaning.kind = Kind::Numbers;
+        meaning.numbers = {meaning.base};
+      }
+      if (volumeOf(extents) || count != Extent(1)) {
+        set(op->getResult(0), reshaped(meaning, extents));
+      }
+      return success();
+    }
     if (!extent.isConstant() || !start.isConstant() || !(end.isConstant() || toEnd) || step <= 0) {
       return success();
     }
@@ -291,6 +310,26 @@ LogicalResult Raiser::arithmetic(Operation *op) {
     set(op->getResult(0), reshaped(meaning, extents));
     return success();
   }
+  if (a.is(Kind::Iota) && b.is(Kind::Iota) && name == "Sub" && a.axis == b.axis && a.extents == b.extents &&
+      (a.base - b.base).isConstant()) {
+    Meaning meaning;
+    meaning.kind = Kind::Fill;
+    meaning.scalar = (a.base - b.base).constant();
+    set(op->getResult(0), reshaped(meaning, extents));
+    return success();
+  }
+  if (a.is(Kind::Iota) && b.is(Kind::Iota) && name == "Sub") {
+    int64_t axisA = a.axis + extents.size() - a.extents.size(), axisB = b.axis + extents.size() - b.extents.size();
+    if (axisA != axisB) {
+      Meaning meaning;
+      meaning.kind = Kind::Difference;
+      meaning.base = a.base - b.base;
+      meaning.axis = axisA;
+      meaning.index = axisB;
+      set(op->getResult(0), reshaped(meaning, extents));
+    }
+    return success();
+  }
   // A sequence moved by a number.
   const Meaning &sequence = a.is(Kind::Iota) ? a : b, &offset = a.is(Kind::Iota) ? b : a;
   if (sequence.is(Kind::Iota) && offset.is(Kind::Numbers) && offset.numbers.size() == 1) {
@@ -349,6 +388,20 @@ LogicalResult Raiser::compare(Operation *op) {
     set(op->getResult(0), reshaped(meaning, extents));
     return success();
   }
+  // query - key < window: one half of a sliding window.
+  if (auto limit = integer(op->getOperand(1)); a.is(Kind::Difference) && limit) {
+    int64_t rank = a.extents.size();
+    Extent shift = a.base - pastLength;
+    int64_t window = name == "Less" ? *limit : name == "LessOrEqual" ? *limit + 1 : 0;
+    if (a.axis == rank - 2 && a.index == rank - 1 && shift == Extent(0) && window > 0) {
+      Meaning meaning;
+      meaning.kind = Kind::Visible;
+      meaning.window = window;
+      meaning.index = 1;
+      set(op->getResult(0), reshaped(meaning, extents));
+    }
+    return success();
+  }
   if (!a.is(Kind::Iota) || !b.is(Kind::Iota) || name == "Equal") {
     return success();
   }
@@ -360,7 +413,7 @@ LogicalResult Raiser::compare(Operation *op) {
     return success();
   }
   const Meaning &keys = keysFirst ? a : b, &queries = keysFirst ? b : a;
-  Extent shift = (keys.base - queries.base) + (pasts.empty() ? Extent(0) : pastLength);  // 0: compares positions
+  Extent shift = (keys.base - queries.base) + pastLength;  // 0: compares positions
   if (!shift.isConstant()) {
     return success();
   }
@@ -422,6 +475,143 @@ LogicalResult Raiser::where(Operation *op) {
     set(op->getResult(0), meaning);
   } else if (condition.is(Kind::NotANumber) && b.is(Kind::Probabilities)) {
     set(op->getResult(0), b);  // a row always sees itself: nothing is not a number
+  }
+  return success();
+}
+
+// Logic on what is the same everywhere.
+LogicalResult Raiser::fillMath(Operation *op) {
+  StringRef name = op->getName().stripDialect();
+  auto fill = [&](double value, const Extents &extents) {
+    Meaning meaning;
+    meaning.kind = Kind::Fill;
+    meaning.scalar = value;
+    set(op->getResult(0), reshaped(meaning, extents));
+    return success();
+  };
+  const Meaning a = of(op->getOperand(0));
+  auto x = scalar(op->getOperand(0));
+  if (name == "Not") {
+    return x && a.ranked ? fill(*x == 0, a.extents) : success();
+  }
+  const Meaning b = of(op->getOperand(1));
+  auto y = scalar(op->getOperand(1));
+  if (!a.ranked || !b.ranked) {
+    return success();
+  }
+  Extents extents = broadcast(a.extents, b.extents);
+  if (x && y) {
+    return fill(name == "Equal" ? *x == *y : *x != 0 && *y != 0, extents);
+  }
+  return name == "And" && (x == 0.0 || y == 0.0) ? fill(0, extents) : success();
+}
+
+LogicalResult Raiser::largest(Operation *op) {
+  if (op->getNumOperands() != 2) {
+    return success();
+  }
+  for (int side : {0, 1}) {
+    const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
+    auto floor = integer(op->getOperand(1 - side));
+    if (!a.ranked || !floor) {
+      continue;
+    }
+    // What cannot be below the other is the larger one.
+    if (a.is(Kind::Numbers) && llvm::all_of(a.numbers, [&](const Extent &number) {
+          return (number - Extent(*floor)).isNonNegative();
+        }) && broadcast(a.extents, b.extents) == a.extents) {
+      set(op->getResult(0), a);
+    } else if (a.is(Kind::Iota) && (a.base - Extent(*floor)).isNonNegative()) {
+      Meaning meaning = reshaped(a, broadcast(a.extents, b.extents));
+      meaning.axis += meaning.extents.size() - a.extents.size();
+      set(op->getResult(0), meaning);
+    } else {
+      continue;
+    }
+    return success();
+  }
+  return success();
+}
+
+// How many are set in a mask of ones.
+LogicalResult Raiser::sumNumbers(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  auto axes = op->getNumOperands() > 1 ? integers(op->getOperand(1)) : std::nullopt;
+  if (!input.is(Kind::Fill) || !isa<IntegerType>(getElementTypeOrSelf(op->getResult(0).getType())) || !axes ||
+      axes->size() != 1) {
+    return success();
+  }
+  int64_t rank = input.extents.size(), axis = (*axes)[0] < 0 ? (*axes)[0] + rank : (*axes)[0];
+  Extents extents = input.extents;
+  if (axis < 0 || axis >= rank) {
+    return success();
+  }
+  Meaning meaning;
+  meaning.kind = Kind::Numbers;
+  meaning.numbers = {input.extents[axis] * static_cast<int64_t>(input.scalar)};
+  if (intAttr(op, "keepdims", 1)) {
+    extents[axis] = 1;
+  } else {
+    extents.erase(extents.begin() + axis);
+  }
+  if (volumeOf(extents) == 1) {
+    set(op->getResult(0), reshaped(meaning, extents));
+  }
+  return success();
+}
+
+// A number and the sequence that follows it; zeros and a sequence as indices; angles padded with zeros for positions
+// that no token has.
+LogicalResult Raiser::joinSequence(Operation *op) {
+  if (op->getNumOperands() != 2) {
+    return success();
+  }
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  if (!a.ranked || !b.ranked || a.extents.size() != b.extents.size()) {
+    return success();
+  }
+  int64_t rank = a.extents.size(), axis = axisAttr(op, 0, rank);
+  if (a.is(Kind::Numbers) && a.numbers.size() == 1 && b.is(Kind::Iota) && b.axis == axis &&
+      b.base == a.numbers[0] + 1) {
+    Meaning meaning = b;
+    meaning.base = a.numbers[0];
+    meaning.extents[axis] = b.extents[axis] + 1;
+    set(op->getResult(0), meaning);
+  } else if (b.is(Kind::Iota) && scalar(op->getOperand(0)) == 0.0 && axis == rank - 1 && b.axis != axis &&
+             a.extents == b.extents && b.extents.back() == Extent(1)) {
+    Meaning meaning = b;
+    meaning.kind = Kind::IndexTuple;
+    meaning.extents.back() = 2;
+    set(op->getResult(0), meaning);
+  } else if ((a.is(Kind::Cosine) || a.is(Kind::Sine)) && scalar(op->getOperand(1)) == 0.0 && axis == 0 && rank == 2 &&
+             a.extents[1] == b.extents[1]) {
+    Meaning meaning = a;
+    meaning.extents[0] = a.extents[0] + b.extents[0];
+    set(op->getResult(0), meaning);
+  }
+  return success();
+}
+
+LogicalResult Raiser::gatherTuples(Operation *op) {
+  const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1));
+  if (!data.ranked || !index.ranked || index.extents.empty() || !index.extents.back().isConstant() ||
+      intAttr(op, "batch_dims", 0) != 0) {
+    return success();
+  }
+  int64_t taken = index.extents.back().constant();
+  if (taken < 0 || taken > static_cast<int64_t>(data.extents.size())) {
+    return success();
+  }
+  Extents extents(index.extents.begin(), index.extents.end() - 1);
+  extents.append(data.extents.begin() + taken, data.extents.end());
+  if (data.is(Kind::Fill)) {
+    set(op->getResult(0), reshaped(data, extents));
+  } else if (data.is(Kind::Iota) && index.is(Kind::IndexTuple) && data.axis == taken - 1 &&
+             taken == static_cast<int64_t>(data.extents.size())) {
+    Meaning meaning = reshaped(data, extents);
+    meaning.base = data.base + index.base;
+    meaning.axis = index.axis;
+    set(op->getResult(0), meaning);
   }
   return success();
 }

@@ -1,5 +1,6 @@
 // Shapes of the graph: reshapes, transposes and broadcasts, and what a value means under another shape.
 #include <algorithm>
+#include <cmath>
 
 #include "compiler/raise/raiser.h"
 
@@ -78,6 +79,13 @@ void Raiser::addShapeHandlers() {
     add(op, &Raiser::compare);
   }
   add("Where", &Raiser::where);
+  for (const char *op : {"Equal", "Not", "And"}) {
+    add(op, &Raiser::fillMath);
+  }
+  add("Max", &Raiser::largest);
+  add("ReduceSum", &Raiser::sumNumbers);
+  add("Concat", &Raiser::joinSequence);
+  add("GatherND", &Raiser::gatherTuples);
 }
 
 LogicalResult Raiser::initializer(Operation *op) {
@@ -295,6 +303,9 @@ LogicalResult Raiser::squeeze(Operation *op) {
       extents.push_back(input.extents[axis]);
     }
   }
+  if (input.is(Kind::ExpertSum)) {
+    return emitSummed(op, input, extents);
+  }
   reform(op, input, extents);
   return success();
 }
@@ -383,8 +394,19 @@ LogicalResult Raiser::expand(Operation *op) {
       meaning.kind = Kind::RepeatedRows;
       break;
     }
+    if (input.form == Form::BSHW && input.heads == 1 && extents.size() == 4 && extents[0] == input.extents[0] &&
+        extents[1] == input.extents[1] && extents[3] == input.extents[3]) {
+      meaning.kind = Kind::RepeatedRows;
+      break;
+    }
     [[fallthrough]];
   case Kind::Weight:
+    // The same for every token.
+    if (input.extents.size() == 4 && extents.size() == 4 && input.extents[1] == extents[1] &&
+        input.view.elements() == input.view.extents[1] && extents[2] == tokens && extents[3] == Extent(1)) {
+      break;
+    }
+    [[fallthrough]];
   case Kind::TopIds:
   case Kind::TopWeights:
     return sameButOnes(input.extents, extents) ? (reform(op, input, extents), success()) : success();
@@ -495,6 +517,10 @@ LogicalResult Raiser::passOn(Operation *op) {
     meaning.kind = Kind::Visible;
   } else if (meaning.is(Kind::HiddenOne) && toBool) {
     meaning.kind = Kind::Hidden;
+  } else if (meaning.is(Kind::SortedIds) && !toFloat) {
+    for (double &value : meaning.reals) {
+      value = std::trunc(value);
+    }
   } else if (meaning.is(Kind::Numbers) && toFloat &&
              llvm::all_of(meaning.numbers, [](const Extent &number) { return number.isConstant(); })) {
     meaning.kind = Kind::Reals;

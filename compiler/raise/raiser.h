@@ -36,6 +36,11 @@ private:
   void addDecoderHandlers();   // raise_decoder.cpp
   void addAttentionHandlers(); // raise_attention.cpp
   void addExpertHandlers();    // raise_experts.cpp
+  void addLoopHandlers();      // raise_loop.cpp
+  void addGroupedHandlers();   // raise_grouped.cpp
+  void addMixerHandlers();     // raise_mixer.cpp
+  void addFusedHandlers();     // raise_fused.cpp
+  void addMixtureHandlers();   // raise_mixture.cpp
   void add(llvm::StringRef op, Handler handler) { handlers[op].push_back(handler); }
 
   // Refuses axes that are none: handlers rely on them.
@@ -61,6 +66,7 @@ private:
   std::optional<double> scalar(mlir::Value value);
   // How exactly the file's type can say a constant: half a unit in the last place, relative.
   static double roundingOf(mlir::Value value);
+  static double roundingOfType(mlir::Type element);
   static int64_t intAttr(mlir::Operation *op, llvm::StringRef name, int64_t byDefault);
   static double floatAttr(mlir::Operation *op, llvm::StringRef name, double byDefault);
   // The axis attribute, counted from the front.
@@ -96,6 +102,11 @@ private:
   mlir::LogicalResult arithmetic(mlir::Operation *op);
   mlir::LogicalResult compare(mlir::Operation *op);
   mlir::LogicalResult where(mlir::Operation *op);
+  mlir::LogicalResult fillMath(mlir::Operation *op);
+  mlir::LogicalResult largest(mlir::Operation *op);
+  mlir::LogicalResult sumNumbers(mlir::Operation *op);
+  mlir::LogicalResult joinSequence(mlir::Operation *op);
+  mlir::LogicalResult gatherTuples(mlir::Operation *op);
   mlir::LogicalResult broadcastOnly(mlir::Operation *op);  // extents of elementwise results
   bool reform(mlir::Operation *op, const Meaning &from, Extents extents);
   Extents broadcast(const Extents &a, const Extents &b);
@@ -112,14 +123,22 @@ private:
   mlir::LogicalResult gemm(mlir::Operation *op);
   mlir::LogicalResult addRows(mlir::Operation *op);
   mlir::LogicalResult mulRows(mlir::Operation *op);
+  mlir::LogicalResult scaleRows(mlir::Operation *op);
   mlir::LogicalResult sigmoid(mlir::Operation *op);
-  mlir::LogicalResult emitLinear(mlir::Operation *op, mlir::Value input, const TensorView &matrix);
+  mlir::LogicalResult emitLinear(mlir::Operation *op, mlir::Value input, const TensorView &matrix,
+                                 const TensorView *bias = nullptr);
   // attention
   mlir::LogicalResult angle(mlir::Operation *op);
   mlir::LogicalResult trigonometry(mlir::Operation *op);
   mlir::LogicalResult sliceHalf(mlir::Operation *op);
   mlir::LogicalResult negate(mlir::Operation *op);
   mlir::LogicalResult concatHeads(mlir::Operation *op);
+  mlir::LogicalResult splitHalves(mlir::Operation *op);
+  mlir::LogicalResult turnHalf(mlir::Operation *op);
+  mlir::LogicalResult joinTurned(mlir::Operation *op);
+  mlir::LogicalResult sinkColumn(mlir::Operation *op);
+  mlir::LogicalResult rowMax(mlir::Operation *op);
+  mlir::LogicalResult dropSinks(mlir::Operation *op);
   mlir::LogicalResult rotaryMul(mlir::Operation *op);
   mlir::LogicalResult rotaryAdd(mlir::Operation *op);
   mlir::LogicalResult scale(mlir::Operation *op);
@@ -131,7 +150,44 @@ private:
   mlir::LogicalResult isNan(mlir::Operation *op);
   mlir::LogicalResult attend(mlir::Operation *op);
   std::optional<Meaning> asCache(const Meaning &meaning);
+  // fused ops
+  mlir::LogicalResult emitNorm(mlir::Value original, mlir::Value x, const Meaning &scale, const Meaning *bias,
+                               NormKind kind, double epsilon, llvm::ArrayRef<mlir::Value> inputs);
+  mlir::LogicalResult normOp(mlir::Operation *op);
+  mlir::LogicalResult skipNorm(mlir::Operation *op);
+  // Rows with some of each head's columns; `input` is where a claim about them starts. Null after an error.
+  mlir::Value columns(mlir::Location loc, mlir::Value source, int64_t heads, int64_t start, int64_t width,
+                      mlir::Value &input);
+  mlir::LogicalResult splitRows(mlir::Operation *op);
+  mlir::LogicalResult gatedAdd(mlir::Operation *op);
+  std::optional<std::vector<float>> frequenciesOf(const Meaning &cosines, const Meaning &sines, double &magnitude);
+  mlir::LogicalResult tableRows(mlir::Operation *op);
+  mlir::LogicalResult rotaryOp(mlir::Operation *op);
+  mlir::LogicalResult groupQueryAttention(mlir::Operation *op);
+  // mixtures as one op, and dense ones
+  bool isZero(const Meaning &bias);
+  mlir::LogicalResult mixtureOp(mlir::Operation *op);
+  template <typename OpT> mlir::LogicalResult emitMixture(OpT op, mlir::Value routerWeights);
+  bool mixingScores(mlir::Value routerWeights, const Meaning &choosing, RouteMeaning &route);
+  std::optional<ExpertMeaning> expertBehind(mlir::Value source, mlir::Value &input);
+  mlir::LogicalResult chosenMask(mlir::Operation *op);
+  mlir::LogicalResult denseMul(mlir::Operation *op);
+  mlir::LogicalResult denseSum(mlir::Operation *op);
+  mlir::LogicalResult mixerStep(mlir::Operation *op);
+  mlir::LogicalResult joinRounds(mlir::Operation *op);
+  // experts by groups
+  mlir::LogicalResult sortPairs(mlir::Operation *op);
+  mlir::LogicalResult sortMath(mlir::Operation *op);
+  mlir::LogicalResult sortedGather(mlir::Operation *op);
+  mlir::LogicalResult countPairs(mlir::Operation *op);
+  mlir::LogicalResult endsOfRuns(mlir::Operation *op);
+  mlir::LogicalResult splitEnds(mlir::Operation *op);
+  mlir::LogicalResult runOfExpert(mlir::Operation *op);
+  mlir::LogicalResult joinRuns(mlir::Operation *op);
+  mlir::LogicalResult invertOrder(mlir::Operation *op);
+  mlir::LogicalResult weighSorted(mlir::Operation *op);
   // experts
+  static std::map<int64_t, ExpertMeaning> expertsOf(const ExpertMeaning &stacked, int64_t count);
   mlir::LogicalResult expertScores(mlir::Operation *op);
   mlir::LogicalResult topK(mlir::Operation *op);
   mlir::LogicalResult topSum(mlir::Operation *op);
@@ -145,7 +201,11 @@ private:
   mlir::LogicalResult expertSlice(mlir::Operation *op);
   mlir::LogicalResult expertActivation(mlir::Operation *op);
   mlir::LogicalResult expertMul(mlir::Operation *op);
+  mlir::LogicalResult expertAdd(mlir::Operation *op);
+  mlir::LogicalResult expertClip(mlir::Operation *op);
+  std::optional<Meaning> asDenseLinear(const Meaning &meaning);
   mlir::LogicalResult sumExperts(mlir::Operation *op);
+  mlir::LogicalResult emitSummed(mlir::Operation *op, const Meaning &sum, const Extents &extents);
   mlir::LogicalResult oneHot(mlir::Operation *op);
   mlir::LogicalResult hitExperts(mlir::Operation *op);
   mlir::LogicalResult choiceGather(mlir::Operation *op);
@@ -164,11 +224,13 @@ private:
   llvm::StringMap<llvm::SmallVector<Handler, 6>> handlers;
   llvm::DenseMap<mlir::Value, Meaning> meanings;
   unsigned nextSymbol = 2;
-  const Extent tokens = Extent::symbol(0), pastLength = Extent::symbol(1);
+  const Extent tokens = Extent::symbol(0);
+  Extent pastLength = Extent::symbol(1);  // 0 where the model has no cache inputs
 
   mlir::Value ids;  // the raised function's argument
   llvm::SmallVector<mlir::Value> pasts;
   llvm::DenseMap<mlir::Attribute, std::string> weightNames;  // by [source, shape]
+  llvm::StringMap<TensorView> weightViews;  // by symbol
   std::map<std::string, mlir::Operation *> tensorOps;
   mlir::Operation *firstFunction = nullptr;  // weights are made before it
   int64_t attentionLayers = 0, moeLayers = 0;

@@ -62,6 +62,7 @@ private:
   LogicalResult planMoe(MoeOp op);
   LogicalResult planLookAhead(MoeOp op);
   LogicalResult planElementwise(Operation *op, KernelSpec spec);
+  void planColumns(Operation *op);
 
   void findWantedOps(func::FuncOp main);
 
@@ -173,7 +174,7 @@ void Planner::findWantedOps(func::FuncOp main) {
   for (Operation &op : llvm::reverse(main.getBody().front())) {
     if (isa<func::ReturnOp>(op)) {
       wantedOps.insert(&op);
-    } else if (isa<NormOp, LinearOp, MulOp, ActivateOp>(op) && !op.use_empty() &&
+    } else if (isa<NormOp, LinearOp, MulOp, ActivateOp, ScaleOp, ScaleRowsOp>(op) && !op.use_empty() &&
                llvm::all_of(op.getUsers(), [&](Operation *user) { return wantedOps.contains(user); })) {
       wantedOps.insert(&op);
     }
@@ -282,6 +283,11 @@ LogicalResult Planner::planRoute(RouteOp op) {
   spec.renormalise = op.getRenormalise();
   spec.epsilon = op.getEpsilon().convertToFloat();
   spec.scale = op.getScale().convertToFloat();
+  spec.groups = op.getGroups();
+  spec.topGroups = op.getTopGroups();
+  spec.groupTop = op.getGroupTop();
+  spec.groupFill = op.getGroupFill().convertToFloat();
+  spec.threshold = op.getThreshold().convertToFloat();
   int64_t ids = newBuffer(4 * spec.topK, false), weights = newBuffer(4 * spec.topK, false);
   bufferOf[op.getIds()] = ids;
   bufferOf[op.getWeights()] = weights;
@@ -289,6 +295,10 @@ LogicalResult Planner::planRoute(RouteOp op) {
   if (op.getSelectionBias()) {
     spec.hasBias = true;
     operands.push_back(weightOperand(*op.getSelectionBias()));
+  }
+  if (op.getExpertScale()) {
+    spec.hasScale = true;
+    operands.push_back(weightOperand(*op.getExpertScale()));
   }
   call(spec, operands, false, op.getLoc());
   return success();
@@ -341,7 +351,9 @@ LogicalResult Planner::planLookAhead(MoeOp op) {
   }
   step.kernel = kernelNamed(norm);
   step.router = kernelNamed(router);
-  step.score = there.route.getScore();
+  // The sparse mixer chooses by its logits; its weights do not matter here.
+  const ScoreFunction score = there.route.getScore();
+  step.score = score == ScoreFunction::SparseMixer ? ScoreFunction::None : score;
   if (there.route.getSelectionBias()) {
     step.selectionBias = there.route.getSelectionBiasAttr();
   }
@@ -381,12 +393,17 @@ LogicalResult Planner::planMoe(MoeOp op) {
     gateUp.layout = variant.getLayout();
     gateUp.gated = op.getGate().has_value();
     gateUp.activation = op.getActivation();
+    gateUp.hasBias = op.getGateBias() || op.getUpBias() || op.getDownBias();
+    gateUp.alpha = op.getAlpha().convertToFloat();
+    gateUp.offset = op.getOffset().convertToFloat();
+    gateUp.limit = op.getLimit().convertToFloat();
     gateUp.quantizedActivations = isQuantized(gateUp.layout);
     KernelSpec down;
     down.family = KernelFamily::Linear;
     down.n = model;
     down.k = hidden;
     down.layout = downLayout(*records, index);
+    down.biasBehind = gateUp.hasBias;
     down.quantizedActivations = gateUp.quantizedActivations;
     if (anyFloat && gateUp.quantizedActivations) {
       // Experts of all variants share the hidden rows: a pair's row must be in one place whatever its format.
@@ -431,6 +448,29 @@ LogicalResult Planner::planElementwise(Operation *op, KernelSpec spec) {
   operands.push_back(defineRows(op->getResult(0), wanted));
   call(spec, operands, wanted, op->getLoc());
   return success();
+}
+
+void Planner::planColumns(Operation *op) {
+  KernelSpec spec;
+  SmallVector<Attribute> operands;
+  spec.k = width(op->getOperand(0));
+  if (auto slice = dyn_cast<SliceHeadsOp>(op)) {
+    spec.family = KernelFamily::Slice;
+    spec.heads = slice.getHeads();
+    spec.headDim = width(slice.getResult()) / spec.heads;
+    spec.start = slice.getStart();
+  } else {
+    auto concat = cast<ConcatHeadsOp>(op);
+    spec.family = KernelFamily::Concat;
+    spec.n = width(concat.getRhs());
+    spec.heads = concat.getHeads();
+    spec.kvHeads = concat.getRhsHeads();
+  }
+  for (Value operand : op->getOperands()) {
+    operands.push_back(operandOf(operand));
+  }
+  operands.push_back(defineRows(op->getResult(0), false));
+  call(spec, operands, false, op->getLoc());
 }
 
 LogicalResult Planner::planOp(Operation *op) {
@@ -488,6 +528,19 @@ LogicalResult Planner::planOp(Operation *op) {
         spec.family = KernelFamily::Activate;
         spec.activation = activate.getActivation();
         return planElementwise(op, spec);
+      })
+      .Case([&](ScaleOp scale) {
+        spec.family = KernelFamily::Scale;
+        spec.scale = scale.getFactor().convertToFloat();
+        return planElementwise(op, spec);
+      })
+      .Case([&](ScaleRowsOp) {
+        spec.family = KernelFamily::ScaleRows;
+        return planElementwise(op, spec);
+      })
+      .Case<SliceHeadsOp, ConcatHeadsOp>([&](auto columns) {
+        planColumns(columns);
+        return success();
       })
       .Case([&](func::ReturnOp ret) -> LogicalResult {
         if (ret.getNumOperands() != 1 || !bufferOf.count(ret.getOperand(0))) {

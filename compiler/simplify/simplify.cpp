@@ -24,11 +24,56 @@ static Value passedOn(Operation *op) {
   return {};
 }
 
+// The extent of the last axis, by the weight that makes it if the type does not say it; dynamic if nothing does.
+static int64_t lastExtent(Value value) {
+  for (int steps = 0; value && steps < 16; ++steps) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    if (type && type.getRank() > 0 && !type.isDynamicDim(type.getRank() - 1)) {
+      return type.getDimSize(type.getRank() - 1);
+    }
+    Operation *op = value.getDefiningOp();
+    if (isa_and_nonnull<onnx::MatMulOp>(op)) {
+      value = op->getOperand(1);
+    } else if (isa_and_nonnull<onnx::AddOp>(op)) {
+      int64_t other = lastExtent(op->getOperand(1));
+      if (!ShapedType::isDynamic(other) && other != 1) {
+        return other;
+      }
+      value = op->getOperand(0);
+    } else {
+      break;
+    }
+  }
+  return ShapedType::kDynamic;
+}
+
+// Caches whose head size the file leaves open have that of the attention which reads them.
+static void refineCaches(func::FuncOp function) {
+  function.walk([&](onnx::MsGroupQueryAttentionOp op) {
+    int64_t heads = op.getNumHeads(), kvHeads = op.getKvNumHeads(), width = lastExtent(op.getQuery());
+    int64_t parts = op.getKey() ? heads : heads + 2 * kvHeads;
+    if (ShapedType::isDynamic(width) || parts < 1 || width % parts != 0) {
+      return;
+    }
+    for (Value cache : {op.getPastKey(), op.getPastValue()}) {
+      auto argument = dyn_cast_or_null<BlockArgument>(cache);
+      auto type = argument ? dyn_cast<RankedTensorType>(argument.getType()) : RankedTensorType();
+      if (type && type.getRank() == 4) {
+        argument.setType(RankedTensorType::get(
+            {type.getDimSize(0), type.isDynamicDim(1) ? kvHeads : type.getDimSize(1), type.getDimSize(2),
+             type.isDynamicDim(3) ? width / parts : type.getDimSize(3)},
+            type.getElementType()));
+      }
+    }
+  });
+}
+
 LogicalResult simplify(ModuleOp module) {
   for (auto function : module.getOps<func::FuncOp>()) {
     if (function.isExternal()) {
       continue;
     }
+    refineCaches(function);
     function.walk([&](Operation *op) {
       Value source = passedOn(op);
       if (source && op->getNumResults() >= 1) {
@@ -37,7 +82,7 @@ LogicalResult simplify(ModuleOp module) {
     });
     // A dropped cast may have made what the function returns.
     Operation *end = function.getBody().front().getTerminator();
-    function.setType(FunctionType::get(module.getContext(), function.getArgumentTypes(), end->getOperandTypes()));
+    function.setType(FunctionType::get(module.getContext(), function.getBody().front().getArgumentTypes(), end->getOperandTypes()));
     IRRewriter rewriter(module.getContext());
     DominanceInfo dominance(function);
     eliminateCommonSubExpressions(rewriter, dominance, function);

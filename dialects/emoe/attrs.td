@@ -24,10 +24,11 @@ def Emoe_NormKind : Emoe_Enum<"NormKind", [
 def Emoe_Activation : Emoe_Enum<"Activation", [
     I32EnumAttrCase<"Silu", 0, "silu">, I32EnumAttrCase<"GeluTanh", 1, "gelu_tanh">,
     I32EnumAttrCase<"GeluErf", 2, "gelu_erf">, I32EnumAttrCase<"Relu", 3, "relu">,
-    I32EnumAttrCase<"Relu2", 4, "relu2">]>;
+    I32EnumAttrCase<"Relu2", 4, "relu2">, I32EnumAttrCase<"Sigmoid", 5, "sigmoid">,
+    I32EnumAttrCase<"Tanh", 6, "tanh">]>;
 def Emoe_ScoreFunction : Emoe_Enum<"ScoreFunction", [
     I32EnumAttrCase<"Softmax", 0, "softmax">, I32EnumAttrCase<"Sigmoid", 1, "sigmoid">,
-    I32EnumAttrCase<"None", 2, "none">]>;
+    I32EnumAttrCase<"None", 2, "none">, I32EnumAttrCase<"SparseMixer", 3, "sparse_mixer">]>;
 def Emoe_RotaryStyle : Emoe_Enum<"RotaryStyle", [
     I32EnumAttrCase<"Half", 0, "half">, I32EnumAttrCase<"Interleaved", 1, "interleaved">]>;
 

@@ -142,8 +142,11 @@ LogicalResult AttentionOp::verifySymbolUses(SymbolTableCollection &symbols) {
 }
 
 LogicalResult RouteOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return getSelectionBiasAttr() ? verifyWeight(*this, symbols, getSelectionBiasAttr(), "selection_bias", 1,
-                                               width(getLogits().getType()))
+  int64_t experts = width(getLogits().getType());
+  if (getExpertScaleAttr() && failed(verifyWeight(*this, symbols, getExpertScaleAttr(), "expert_scale", 1, experts))) {
+    return failure();
+  }
+  return getSelectionBiasAttr() ? verifyWeight(*this, symbols, getSelectionBiasAttr(), "selection_bias", 1, experts)
                                 : success();
 }
 
@@ -158,7 +161,10 @@ LogicalResult MoeOp::verifySymbolUses(SymbolTableCollection &symbols) {
   };
   return success(succeeded(verifyAll(getUp(), "up", hidden, model)) &&
                  succeeded(verifyAll(getGate(), "gate", hidden, model)) &&
-                 succeeded(verifyAll(getDown(), "down", model, hidden)));
+                 succeeded(verifyAll(getDown(), "down", model, hidden)) &&
+                 succeeded(verifyAll(getGateBias(), "gate_bias", 1, hidden)) &&
+                 succeeded(verifyAll(getUpBias(), "up_bias", 1, hidden)) &&
+                 succeeded(verifyAll(getDownBias(), "down_bias", 1, model)));
 }
 
 LogicalResult EmbeddingOp::verify() { return sameTokens(*this, getIds().getType(), getType()); }
@@ -214,6 +220,38 @@ LogicalResult AttentionOp::verify() {
   return success();
 }
 
+LogicalResult ScaleRowsOp::verify() {
+  if (width(getFactor().getType()) != 1) {
+    return emitOpError("factor must be 1 wide, not ") << width(getFactor().getType());
+  }
+  return sameTokens(*this, getFactor().getType(), getType());
+}
+
+LogicalResult SliceHeadsOp::verify() {
+  int64_t heads = getHeads(), start = getStart(), from = width(getInput().getType()), to = width(getType());
+  if (heads <= 0 || from % heads != 0 || to <= 0 || to % heads != 0) {
+    return emitOpError("heads (") << heads << ") must divide the row widths (" << from << ", " << to << ")";
+  }
+  if (start < 0 || start >= from / heads) {
+    return emitOpError("takes columns from ") << start << " on of a head that has " << from / heads;
+  }
+  return sameTokens(*this, getInput().getType(), getType());
+}
+
+LogicalResult ConcatHeadsOp::verify() {
+  int64_t heads = getHeads(), rhsHeads = getRhsHeads();
+  int64_t lhs = width(getLhs().getType()), rhs = width(getRhs().getType());
+  if (heads <= 0 || lhs % heads != 0 || (rhsHeads != heads && rhsHeads != 1) || rhs % rhsHeads != 0) {
+    return emitOpError("heads (") << heads << ") must divide the width of lhs (" << lhs << "), and rhs_heads ("
+                                  << rhsHeads << "), which is heads or 1, that of rhs (" << rhs << ")";
+  }
+  if (width(getType()) != lhs + rhs / rhsHeads * heads) {
+    return emitOpError("result must be ") << lhs + rhs / rhsHeads * heads << " wide, not " << width(getType());
+  }
+  return success(succeeded(sameTokens(*this, getLhs().getType(), getType())) &&
+                 succeeded(sameTokens(*this, getRhs().getType(), getType())));
+}
+
 LogicalResult RouteOp::verify() {
   int64_t experts = width(getLogits().getType());
   if (static_cast<int64_t>(getTopK()) <= 0 || static_cast<int64_t>(getTopK()) > experts) {
@@ -223,6 +261,16 @@ LogicalResult RouteOp::verify() {
   if (width(getIds().getType()) != static_cast<int64_t>(getTopK()) ||
       width(getWeights().getType()) != static_cast<int64_t>(getTopK())) {
     return emitOpError("results must be top_k (") << getTopK() << ") wide";
+  }
+  int64_t groups = getGroups(), topGroups = getTopGroups(), groupTop = getGroupTop();
+  if (groups <= 0 || experts % groups != 0 || topGroups <= 0 || topGroups > groups || groupTop <= 0 ||
+      groupTop > experts / groups) {
+    return emitOpError("groups (") << groups << ") must divide the number of experts (" << experts << "), top_groups ("
+                                   << topGroups << ") be at most groups, and group_top (" << groupTop
+                                   << ") at most the experts of a group";
+  }
+  if (getScore() == ScoreFunction::SparseMixer && (groups != 1 || getSelectionBias() || getSoftmaxAfter())) {
+    return emitOpError("sparse_mixer has no groups, selection_bias or softmax_after");
   }
   for (Value result : getResults()) {
     if (failed(sameTokens(*this, getLogits().getType(), result.getType()))) {
@@ -241,7 +289,16 @@ LogicalResult MoeOp::verify() {
     return emitOpError("lists ") << experts << " up, " << getDown().size() << " down and "
                                  << (getGate() ? getGate()->size() : 0) << " gate weights; they must be equally many";
   }
-  for (ArrayAttr list : {getGate().value_or(ArrayAttr()), getUp(), getDown()}) {
+  for (auto list : {getGateBias(), getUpBias(), getDownBias()}) {
+    if (list && list->size() != experts) {
+      return emitOpError("lists ") << experts << " up and " << list->size() << " bias weights; they must be equally many";
+    }
+  }
+  if (getGateBias() && !getGate()) {
+    return emitOpError("has gate_bias, but no gate");
+  }
+  for (ArrayAttr list : {getGate().value_or(ArrayAttr()), getUp(), getDown(), getGateBias().value_or(ArrayAttr()),
+                         getUpBias().value_or(ArrayAttr()), getDownBias().value_or(ArrayAttr())}) {
     if (list && !llvm::all_of(list, [](Attribute a) { return isa<FlatSymbolRefAttr>(a); })) {
       return emitOpError("expert weights must be symbols");
     }

@@ -12,10 +12,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
-#include "dialects/emoe/dialect.h.inc"
-#include "dialects/emoe/enums.h.inc"
-#define GET_ATTRDEF_CLASSES
-#include "dialects/emoe/attrs.h.inc"
+#include "dialects/emoe/attrs.h"
 #define GET_OP_CLASSES
 #include "dialects/emoe/ops.h.inc"
 

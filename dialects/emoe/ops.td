@@ -114,6 +114,52 @@ def Emoe_MulOp : Emoe_Pure<"mul", [Commutative, AllTypesMatch<["lhs", "rhs", "re
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
 }
 
+def Emoe_ScaleOp : Emoe_Pure<"scale", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Multiply rows by a number";
+  let description = [{ y = factor * x. }];
+  let arguments = (ins Emoe_Rows:$input, F32Attr:$factor);
+  let results = (outs Emoe_Rows:$result);
+  let assemblyFormat = "$input $factor attr-dict `:` type($input)";
+}
+
+def Emoe_ScaleRowsOp : Emoe_Pure<"scale_rows", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Multiply each row by a number of its own";
+  let description = [{ y[t, i] = x[t, i] * factor[t, 0]; factor [T, 1]: the gate of a shared expert. }];
+  let arguments = (ins Emoe_Rows:$input, Emoe_Rows:$factor);
+  let results = (outs Emoe_Rows:$result);
+  let assemblyFormat = "$input `,` $factor attr-dict `:` type($input) `,` type($factor)";
+  let hasVerifier = 1;
+}
+
+def Emoe_SliceHeadsOp : Emoe_Pure<"slice_heads"> {
+  let summary = "Take some columns of each head";
+  let description = [{
+    A row [D] is cut into `heads` parts; of each, columns `start` to `start` + width / heads, where `width` is the
+    result's. The parts lie one after the other again. Columns beyond the end of a part are zeros (padding).
+
+    Example: `%rope = emoe.slice_heads %q {heads = 4, start = 32} : (tensor<?x192xf32>) -> tensor<?x64xf32>`
+  }];
+  let arguments = (ins Emoe_Rows:$input, I64Attr:$heads, I64Attr:$start);
+  let results = (outs Emoe_Rows:$result);
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def Emoe_ConcatHeadsOp : Emoe_Pure<"concat_heads"> {
+  let summary = "Put two rows side by side, head by head";
+  let description = [{
+    Each of `heads` parts of the result is a part of `lhs` followed by a part of `rhs`. `rhs` has `rhs_heads` parts:
+    as many as `lhs`, or one, which every head gets (the shared rotary part of multi-head latent attention).
+
+    Example: `%k = emoe.concat_heads %nope, %rope {heads = 4, rhs_heads = 1} : (tensor<?x128xf32>, tensor<?x16xf32>) ->
+    tensor<?x192xf32>`
+  }];
+  let arguments = (ins Emoe_Rows:$lhs, Emoe_Rows:$rhs, I64Attr:$heads, I64Attr:$rhs_heads);
+  let results = (outs Emoe_Rows:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
 def Emoe_ActivateOp : Emoe_Pure<"activate", [AllTypesMatch<["input", "result"]>]> {
   let summary = "Apply an activation function elementwise";
   let arguments = (ins Emoe_ActivationAttr:$activation, Emoe_Rows:$input);
@@ -131,7 +177,13 @@ def Emoe_RouteOp : Emoe_Pure<"route", [Emoe_NamesWeights]> {
     Scores s = score(logits) over all E experts (softmax in float32, sigmoid, or the logits themselves). The `top_k`
     experts with the largest s + selection_bias are chosen, ties by the lowest index. Their weights are s at the
     chosen experts; `softmax_after` softmaxes them over the chosen; `renormalise` divides them by their sum +
-    `epsilon`; then `scale` multiplies them. The results list a token's experts by ascending expert index.
+    `epsilon`; then `scale` multiplies them, and each by its expert's `expert_scale` [1, E]. The results list a token's
+    experts by ascending expert index.
+    Groups: the experts are cut into `groups` runs of equal size. A group's score is the sum of its `group_top` largest
+    s + selection_bias; only the `top_groups` groups with the largest scores count (ties by the lowest index): in the
+    others the choice sees `group_fill` instead.
+    sparse_mixer (Phi-MoE): top_k rounds, each of which takes the largest logit m of the experts not yet taken. Its
+    weight is its softmax over those experts of this round whose logit l has (m - l) / max(|l|, m) <= `threshold`.
 
     Example: `%ids, %w = emoe.route softmax %logits {top_k = 2, renormalise} : (tensor<?x16xf32>) ->
     (tensor<?x2xi32>, tensor<?x2xf32>)`
@@ -139,7 +191,11 @@ def Emoe_RouteOp : Emoe_Pure<"route", [Emoe_NamesWeights]> {
   let arguments = (ins Emoe_ScoreFunctionAttr:$score, Emoe_Rows:$logits, I64Attr:$top_k,
                        OptionalAttr<FlatSymbolRefAttr>:$selection_bias, UnitAttr:$softmax_after,
                        UnitAttr:$renormalise, DefaultValuedAttr<F32Attr, "0.0f">:$epsilon,
-                       DefaultValuedAttr<F32Attr, "1.0f">:$scale);
+                       DefaultValuedAttr<F32Attr, "1.0f">:$scale,
+                       OptionalAttr<FlatSymbolRefAttr>:$expert_scale,
+                       DefaultValuedAttr<I64Attr, "1">:$groups, DefaultValuedAttr<I64Attr, "1">:$top_groups,
+                       DefaultValuedAttr<I64Attr, "1">:$group_top, DefaultValuedAttr<F32Attr, "0.0f">:$group_fill,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$threshold);
   let results = (outs Emoe_ExpertIds:$ids, Emoe_Rows:$weights);
   let assemblyFormat = "$score $logits attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
@@ -151,10 +207,14 @@ def Emoe_MoeOp : Emoe_Pure<"moe", [Emoe_NamesWeights]> {
     y[t] = sum over j of weights[t, j] * expert(ids[t, j])(x[t]), summed by ascending expert index.
     Gated expert: down(act(gate x) * (up x)); not gated (no `gate`): down(act(up x)). gate, up [F, D], down [D, F];
     each attribute lists E symbols, entry e belonging to expert e. `layer` numbers the mixture layers from 0.
+    Biases [1, F], [1, F], [1, D] are added to each product. For a gated expert, with g = gate x + bias, u = up x + bias:
+    act(min(g, limit)) * (clamp(u, -limit, limit) + offset) if `limit` > 0; silu is g * sigmoid(alpha * g).
   }];
   let arguments = (ins Emoe_Rows:$input, Emoe_ExpertIds:$ids, Emoe_Rows:$weights, I64Attr:$layer,
                        Emoe_ActivationAttr:$activation, OptionalAttr<ArrayAttr>:$gate, ArrayAttr:$up,
-                       ArrayAttr:$down);
+                       ArrayAttr:$down, OptionalAttr<ArrayAttr>:$gate_bias, OptionalAttr<ArrayAttr>:$up_bias,
+                       OptionalAttr<ArrayAttr>:$down_bias, DefaultValuedAttr<F32Attr, "1.0f">:$alpha,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$offset, DefaultValuedAttr<F32Attr, "0.0f">:$limit);
   let results = (outs Emoe_Rows:$result);
   let assemblyFormat = "$activation $input `,` $ids `,` $weights attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

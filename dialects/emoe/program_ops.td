@@ -10,7 +10,9 @@ include "mlir/IR/SymbolInterfaces.td"
 //===----------------------------------------------------------------------===//
 
 def Emoe_ExpertPart : Emoe_Enum<"ExpertPart", [
-    I32EnumAttrCase<"Gate", 0, "gate">, I32EnumAttrCase<"Up", 1, "up">, I32EnumAttrCase<"Down", 2, "down">]>;
+    I32EnumAttrCase<"Gate", 0, "gate">, I32EnumAttrCase<"Up", 1, "up">, I32EnumAttrCase<"Down", 2, "down">,
+    I32EnumAttrCase<"GateBias", 3, "gate_bias">, I32EnumAttrCase<"UpBias", 4, "up_bias">,
+    I32EnumAttrCase<"DownBias", 5, "down_bias">]>;
 
 def Emoe_RecordAttr : Emoe_Attr<"Record", "record"> {
   let summary = "Placement of an expert's weight: which part of the record of (layer, expert)";

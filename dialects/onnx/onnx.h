@@ -2,7 +2,12 @@
 #ifndef EMOE_DIALECTS_ONNX_ONNX_H_
 #define EMOE_DIALECTS_ONNX_ONNX_H_
 
-#include "dialects/emoe/emoe.h"
+#include "dialects/emoe/attrs.h"
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/Interfaces/ControlFlowInterfaces.h"
 
 #include "dialects/onnx/dialect.h.inc"

@@ -1,7 +1,10 @@
 """Small exports by real tools: those of the patterns that we have give the reference's logits; the others are refused
-with the node that stands in the way, and never crash."""
+with the node that stands in the way, and never crash. With `--table FILE`, what was found is written as a page
+(docs/models.md)."""
 import json
 import os
+import re
+import shutil
 import sys
 import tempfile
 
@@ -11,41 +14,108 @@ np = need("numpy")
 
 # What must compile. Others may: then they must be right.
 COMPILED = {
-    "mixtral-hf5-batched_mm", "olmoe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm-bfloat16",
-    "qwen3_moe-hf5-batched_mm-float16", "qwen3_moe-optimum", "qwen3_moe-optimum-ext2", "qwen3_moe-optimum-fp16",
+    "gpt_oss-genai-fp32-cpu", "gpt_oss-genai-int4-cpu", "gpt_oss-hf5-batched_mm", "granitemoe-hf5-batched_mm",
+    "mixtral-hf5-batched_mm", "mixtral-mobius-cpu", "olmoe-hf5-batched_mm", "phimoe-hf5-batched_mm",
+    "qwen2_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm-bfloat16",
+    "qwen3_moe-hf5-batched_mm-float16", "qwen3_moe-hf5-batched_mm-ort_cpu", "qwen3_moe-hf5-batched_mm-ort_cuda",
+    "qwen3_moe-hf5-batched_mm-torchdynamo", "qwen3_moe-hf5-grouped_mm", "qwen3_moe-mobius-cpu", "qwen3_moe-optimum",
+    "qwen3_moe-optimum-ext2", "qwen3_moe-optimum-fp16", "qwen3_moe-optimum-int4_qdq", "qwen3_moe-optimum-int4_sym",
 }
+
+# ONNX Runtime computed the float reference of this model, too, with activations rounded to 8 bits: its deq_logits are bit
+# for bit the logits of the int4_sym model, which holds the same weights and has a reference in floats.
+REFERENCE_OF = {"qwen3_moe-optimum-int4_qdq": "qwen3_moe-optimum-int4_sym"}
+
+PAGE = """# Which models compile
+
+Architecture by exporter, as the zoo of small exports by the real tools finds it. Made by
+
+    python3 test/e2e/zoo_test.py --table docs/models.md
+
+Right: the logits of `emoec compile --lossless --exact` lie within the tolerance of the reference (the exporter's framework,
+or ONNX Runtime on the same weights). Refused: the compiler names the node and the reason, and writes nothing.
+`emoec inspect MODEL.onnx` says what is recognised in a file of yours.
+
+"""
+
+
+def models(zoo):
+    for name in sorted(os.listdir(zoo)):
+        about = os.path.join(zoo, name, "about.json")
+        if os.path.exists(os.path.join(zoo, name, "model.onnx")) and os.path.exists(about):
+            yield name, json.load(open(about))
+
+
+def reason(stderr):
+    """The first error, without the folder it was found in."""
+    lines = [line for line in stderr.decode().splitlines() if "error:" in line]
+    text = re.sub(r"/\S*/(?=model.onnx)", "", lines[0].split("error: ", 1)[1]) if lines else "no reason given"
+    return re.sub(r'^loc\("(.*?)"\): ', r"\1: ", text)
+
+
+def page(rows):
+    text = PAGE + "| architecture | exporter | pattern | result | difference, allowed |\n|---|---|---|---|---|\n"
+    for about, worst, tolerance, why in sorted(rows, key=lambda r: (r[0]["architecture"], r[0]["name"])):
+        variant = about["name"].split("-", 1)[1]
+        result = "right" if why is None else "refused, as it must be" if about.get("expect") == "refuse" else "refused"
+        numbers = f"{worst:.1e}, {tolerance:.0e}" if why is None else ""
+        text += f"| {about['architecture']} | {about['producer']} ({variant}) | {about['pattern']} | {result} | {numbers} |\n"
+    refused = [row for row in rows if row[3] is not None]
+    if refused:
+        text += "\nWhat stands in the way:\n\n"
+        for about, _, _, why in sorted(refused, key=lambda r: r[0]["name"]):
+            text += f"- {about['name']}: {re.sub('[|`]', '', why)[:200]}\n"
+    return text
+
+
+def biases_in_records(zoo, folder):
+    """Experts' biases lie behind their matrices, also where down has another layout than gate and up."""
+    name = "gpt_oss-hf5-batched_mm"
+    reference = safetensors(os.path.join(zoo, name, "ref.safetensors"))
+    widths, out = os.path.join(folder, "widths"), os.path.join(folder, "biases.emoe")
+    for layouts, tolerance in (("16/32", 0.02), ("32/16", 0.02), ("8/8 32/256", 0.5)):
+        with open(widths, "w") as file:
+            file.write(f"* * {layouts}\n")
+        run(EMOEC, "compile", os.path.join(folder, name, "model.onnx"), "-o", out, "--widths", widths, "--dense-bits", "32",
+            "--exact", "--target", "host", "-q")
+        worst = float(np.abs(logits(out, reference["input_ids"][0]) - reference["logits"][0]).max())
+        print(f"{name} with experts {layouts}: largest |logit - reference| {worst:.2e}, allowed {tolerance:.2e}")
+        assert worst <= tolerance, (layouts, worst)
 
 
 def main():
     zoo = shared("zoo")
-    compiled, refused = set(), []
+    compiled, rows = set(), []
     with tempfile.TemporaryDirectory() as folder:
-        for name in sorted(os.listdir(zoo)):
-            model = os.path.join(zoo, name, "model.onnx")
-            about_file = os.path.join(zoo, name, "about.json")
-            if not os.path.exists(model) or not os.path.exists(about_file):
-                continue
-            about = json.load(open(about_file))
+        for name, about in models(zoo):
+            # Without the tokenizer: the logits need none, and beside some of these models lies another model's.
+            copy = os.path.join(folder, name)
+            shutil.copytree(os.path.join(zoo, name), copy, ignore=shutil.ignore_patterns("tokenizer*", "*.safetensors"))
+            model = os.path.join(copy, "model.onnx")
             out = os.path.join(folder, name + ".emoe")
             result = run(EMOEC, "compile", model, "-o", out, "--lossless", "--exact", "--target", "host", check=False)
             if result.returncode != 0:
                 assert result.returncode in (1, 3, 6), (name, result)
                 assert b"error:" in result.stderr and not os.path.exists(out), (name, result.stderr)
-                refused.append(f"{name} ({result.returncode}): {result.stderr.decode().strip().splitlines()[-2][:110]}")
+                rows.append((about, None, None, reason(result.stderr)))
+                print(f"{name} refused ({result.returncode}): {rows[-1][3][:110]}")
                 continue
             assert about.get("expect", "ok") == "ok", f"{name} must be refused: {about.get('refuse_because')}"
             compiled.add(name)
-            reference = safetensors(os.path.join(zoo, name, "ref.safetensors"))
+            reference = safetensors(os.path.join(zoo, REFERENCE_OF.get(name, name), "ref.safetensors"))
             expected = reference[about.get("reference", "logits")][0]
             tolerance = float(about.get("tolerance", 1e-4))
             got = logits(out, reference["input_ids"][0])
             worst = float(np.abs(got - expected).max())
             print(f"{name}: largest |logit - reference| {worst:.2e}, allowed {tolerance:.2e}")
             assert worst <= tolerance, (name, worst, tolerance)
-    print(f"{len(compiled)} compiled and right; {len(refused)} refused:")
-    for line in refused:
-        print(" ", line)
+            rows.append((about, worst, tolerance, None))
+        biases_in_records(zoo, folder)
+    print(f"{len(compiled)} compiled and right; {len(rows) - len(compiled)} refused")
     assert COMPILED <= compiled, f"must compile: {COMPILED - compiled}"
+    if len(sys.argv) == 3 and sys.argv[1] == "--table":
+        with open(sys.argv[2], "w") as file:
+            file.write(page(rows))
 
 
 if __name__ == "__main__":

@@ -248,6 +248,39 @@ int compileCommand(const std::vector<std::string> &arguments) {
   return status.ok() ? kOk : fail(status);
 }
 
+int inspectCommand(const std::vector<std::string> &arguments) {
+  CompileOptions options;
+  bool json = false, help = false;
+  Command command{"inspect",
+                  "MODEL.onnx",
+                  "Print what is recognised in a model: layers, routers, experts, widths, patterns. Nothing is compiled.",
+                  {"emoec inspect model.onnx", "emoec inspect model.onnx --json"},
+                  {{"--json", "", "one JSON object", setSwitch(json)},
+                   {"--config", "FILE", "config.json or genai_config.json (default: beside the model or one folder up)",
+                    setString(options.config)},
+                   {"--help", "", "print this", setSwitch(help)}}};
+  std::vector<std::string> positional;
+  if (absl::Status status = parseFlags(command, arguments, positional); !status.ok()) {
+    return usageError(command, std::string(status.message()));
+  }
+  if (help) {
+    std::fputs(helpText(command).c_str(), stdout);
+    return kOk;
+  }
+  if (positional.size() != 1) {
+    return usageError(command, positional.empty() ? "no model given" : "more than one model given");
+  }
+  options.model = positional[0];
+  CompileLog log;
+  log.note = [](const std::string &note) {
+    if (note.rfind("error:", 0) == 0) {
+      std::fprintf(stderr, "emoec: %s\n", note.c_str());
+    }
+  };
+  absl::Status status = inspectModel(options, log, json);
+  return status.ok() ? kOk : fail(status);
+}
+
 int targetsCommand(const std::vector<std::string> &arguments) {
   bool help = false;
   Command command{"targets", "", "List the instruction sets that kernels are generated for.", {"emoec targets"},
@@ -332,6 +365,7 @@ constexpr const char *kHelp = R"(usage: emoec COMMAND ...
 commands:
   compile    compile an ONNX mixture-of-experts model into a bundle
   explain    say what was decided for a bundle, and why
+  inspect    print what is recognised in a model
   tokenizer  compile a tokenizer.json alone into a bundle
   targets    list the instruction sets that kernels are generated for
   version    print the version
@@ -354,6 +388,9 @@ int main(int argc, char **argv) {
   if (command == "explain") {
     return explainCommand(arguments);
   }
+  if (command == "inspect") {
+    return inspectCommand(arguments);
+  }
   if (command == "targets") {
     return targetsCommand(arguments);
   }
@@ -368,9 +405,9 @@ int main(int argc, char **argv) {
     std::fputs(kHelp, stdout);
     return kOk;
   }
-  const std::string suggestion = nearestOf({"compile", "explain", "tokenizer", "targets", "version", "help"}, command);
+  const std::string suggestion = nearestOf({"compile", "explain", "inspect", "tokenizer", "targets", "version", "help"}, command);
   const std::string what = command.empty() ? "no command given" : absl::StrCat("unknown command ", command);
-  std::fprintf(stderr, "emoec: error: %s%s; commands: compile, explain, tokenizer, targets, version\n", what.c_str(),
+  std::fprintf(stderr, "emoec: error: %s%s; commands: compile, explain, inspect, tokenizer, targets, version\n", what.c_str(),
                suggestion.empty() ? "" : absl::StrCat("; did you mean ", suggestion, "?").c_str());
   return kUsage;
 }

@@ -2,6 +2,7 @@
 // Inputs have NaN in their padding, caches where nothing was written, outputs everywhere.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -96,8 +97,80 @@ double activate(Activation activation, double x) {
   case Activation::GeluErf: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
   case Activation::Relu: return std::max(x, 0.0);
   case Activation::Relu2: return x > 0 ? x * x : 0;
+  case Activation::Sigmoid: return 1 / (1 + std::exp(-x));
+  case Activation::Tanh: return std::tanh(x);
   }
   return 0;
+}
+
+TEST_P(KernelTest, Scale) {
+  for (int64_t width : {1, 17, 100}) {
+    int64_t tokens = 3;
+    Floats x = randomFloats(tokens * width, 1, 3), factors = randomFloats(tokens, 2);
+    KernelSpec scale;
+    scale.family = KernelFamily::Scale;
+    scale.k = width;
+    scale.scale = 0.3f;
+    KernelCall call;
+    call.tokens = tokens;
+    call.operands = {rowsOf(x, width), poison(tokens * paddedTo64(width))};
+    run(scale, call);
+    Floats got = unpad(call.operands[1], width);
+    KernelSpec byRow;
+    byRow.family = KernelFamily::ScaleRows;
+    byRow.k = width;
+    KernelCall rows;
+    rows.tokens = tokens;
+    rows.operands = {rowsOf(x, width), rowsOf(factors, 1), poison(tokens * paddedTo64(width))};
+    run(byRow, rows);
+    Floats gotRows = unpad(rows.operands[2], width);
+    for (size_t i = 0; i < x.size(); ++i) {
+      ASSERT_EQ(got[i], x[i] * 0.3f);
+      ASSERT_EQ(gotRows[i], x[i] * factors[i / width]);
+    }
+  }
+}
+
+TEST_P(KernelTest, Columns) {
+  for (auto [heads, part, start, width] : {std::tuple<int64_t, int64_t, int64_t, int64_t>{1, 5, 2, 3}, {3, 24, 7, 17}, {2, 40, 0, 33}}) {
+    const int64_t tokens = 3, wide = heads * part, taken = heads * width;
+    Floats x = randomFloats(tokens * wide, 1), shared = randomFloats(tokens * width, 2);
+    KernelSpec slice;
+    slice.family = KernelFamily::Slice;
+    slice.k = wide;
+    slice.heads = heads;
+    slice.headDim = width;
+    slice.start = start;
+    KernelCall call;
+    call.tokens = tokens;
+    call.operands = {rowsOf(x, wide), poison(tokens * paddedTo64(taken))};
+    run(slice, call);
+    Floats columns = unpad(call.operands[1], taken);
+    for (int64_t i = 0; i < tokens * taken; ++i) {
+      ASSERT_EQ(columns[i], x[i / width * part + start + i % width]);
+    }
+    for (int64_t rhsHeads : {heads, int64_t(1)}) {
+      const Floats &rhs = rhsHeads == 1 ? shared : columns;
+      const int64_t more = rhsHeads == 1 ? width : taken, out = wide + taken;
+      KernelSpec concat;
+      concat.family = KernelFamily::Concat;
+      concat.k = wide;
+      concat.n = more;
+      concat.heads = heads;
+      concat.kvHeads = rhsHeads;
+      KernelCall join;
+      join.tokens = tokens;
+      join.operands = {rowsOf(x, wide), rowsOf(rhs, more), poison(tokens * paddedTo64(out))};
+      run(concat, join);
+      Floats got = unpad(join.operands[2], out);
+      for (int64_t i = 0; i < tokens * out; ++i) {
+        int64_t at = i / (part + width), within = i % (part + width);
+        float expected = within < part ? x[at * part + within]
+                                       : rhs[(rhsHeads == 1 ? at / heads : at) * width + within - part];
+        ASSERT_EQ(got[i], expected) << i;
+      }
+    }
+  }
 }
 
 TEST_P(KernelTest, Elementwise) {
@@ -122,7 +195,7 @@ TEST_P(KernelTest, Elementwise) {
   Floats x = randomFloats(2 * width, 3, 4);
   x[0] = 0, x[1] = -0.0f, x[2] = 100, x[3] = -100;
   for (Activation activation : {Activation::Silu, Activation::GeluTanh, Activation::GeluErf, Activation::Relu,
-                                Activation::Relu2}) {
+                                Activation::Relu2, Activation::Sigmoid, Activation::Tanh}) {
     KernelSpec spec;
     spec.family = KernelFamily::Activate;
     spec.k = width;
@@ -347,6 +420,91 @@ struct RouteCase {
   bool bias, softmaxAfter, renormalise;
   float scale;
 };
+
+// Groups, and a factor for each expert.
+TEST_P(KernelTest, RouteInGroups) {
+  const int64_t n = 24, topK = 4, groups = 6, topGroups = 2, size = n / groups, tokens = 7;
+  for (int64_t groupTop : {1, 2}) {
+    KernelSpec spec;
+    spec.family = KernelFamily::Route;
+    spec.n = n, spec.topK = topK, spec.score = ScoreFunction::None;
+    spec.groups = groups, spec.topGroups = topGroups, spec.groupTop = groupTop, spec.groupFill = -100;
+    spec.hasBias = true, spec.hasScale = true;
+    Floats logits = randomFloats(tokens * n, 3), bias = randomFloats(n, 4), factors = randomFloats(n, 5);
+    std::fill_n(logits.begin(), n, 0.5f);
+    KernelCall call;
+    call.tokens = tokens;
+    call.operands = {rowsOf(logits, n), Bytes(4 * tokens * topK, 0xee), poison(tokens * topK), bytesOf(bias), bytesOf(factors)};
+    run(spec, call);
+    std::vector<int32_t> ids = valuesOf<int32_t>(call.operands[1]);
+    Floats weights = valuesOf(call.operands[2]);
+    for (int64_t t = 0; t < tokens; ++t) {
+      std::vector<float> choice(n), score(groups);
+      for (int64_t e = 0; e < n; ++e) {
+        choice[e] = logits[t * n + e] + bias[e];
+      }
+      for (int64_t g = 0; g < groups; ++g) {
+        std::vector<float> own(choice.begin() + g * size, choice.begin() + (g + 1) * size);
+        std::sort(own.rbegin(), own.rend());
+        score[g] = groupTop == 1 ? own[0] : own[0] + own[1];
+      }
+      auto order = [](const std::vector<float> &values) {
+        std::vector<int32_t> indices(values.size());
+        std::iota(indices.begin(), indices.end(), 0);
+        std::stable_sort(indices.begin(), indices.end(), [&](int32_t a, int32_t b) { return values[a] > values[b]; });
+        return indices;
+      };
+      std::vector<int32_t> best = order(score);
+      for (int64_t e = 0; e < n; ++e) {
+        choice[e] = e / size == best[0] || e / size == best[1] ? choice[e] : -100;
+      }
+      std::vector<int32_t> chosen = order(choice);
+      chosen.resize(topK);
+      std::sort(chosen.begin(), chosen.end());
+      for (int64_t j = 0; j < topK; ++j) {
+        ASSERT_EQ(ids[t * topK + j], chosen[j]) << "token " << t;
+        ASSERT_EQ(weights[t * topK + j], logits[t * n + chosen[j]] * factors[chosen[j]]) << "token " << t;
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, RouteBySparseMixer) {
+  const int64_t n = 20, topK = 2, tokens = 5;
+  KernelSpec spec;
+  spec.family = KernelFamily::Route;
+  spec.n = n, spec.topK = topK, spec.score = ScoreFunction::SparseMixer, spec.threshold = 0.3f;
+  Floats logits = randomFloats(tokens * n, 9, 2);
+  std::fill_n(logits.begin(), n, 0.5f);
+  KernelCall call;
+  call.tokens = tokens;
+  call.operands = {rowsOf(logits, n), Bytes(4 * tokens * topK, 0xee), poison(tokens * topK)};
+  run(spec, call);
+  std::vector<int32_t> ids = valuesOf<int32_t>(call.operands[1]);
+  Floats weights = valuesOf(call.operands[2]);
+  for (int64_t t = 0; t < tokens; ++t) {
+    const float *row = logits.data() + t * n;
+    std::map<int32_t, double> chosen;
+    for (int64_t round = 0; round < topK; ++round) {
+      int32_t best = -1;
+      for (int32_t e = 0; e < n; ++e) {
+        best = !chosen.count(e) && (best < 0 || row[e] > row[best]) ? e : best;
+      }
+      double sum = 0;
+      for (int32_t e = 0; e < n; ++e) {
+        float distance = (row[best] - row[e]) / std::max(std::abs(row[e]), row[best]);
+        sum += chosen.count(e) || distance > 0.3f ? 0 : std::exp(static_cast<double>(row[e]) - row[best]);
+      }
+      chosen[best] = 1 / sum;
+    }
+    int64_t j = t * topK;
+    for (auto [expert, weight] : chosen) {
+      ASSERT_EQ(ids[j], expert) << "token " << t;
+      ASSERT_NEAR(weights[j], weight, 1e-5) << "token " << t;
+      ++j;
+    }
+  }
+}
 
 TEST_P(KernelTest, Route) {
   for (RouteCase c : {RouteCase{16, 2, ScoreFunction::Softmax, false, false, true, 1},

@@ -102,6 +102,15 @@ std::vector<KernelSpec> gateUps() {
       spec.n = shape.n, spec.k = shape.k, spec.layout = width.layout, spec.quantizedActivations = width.q8;
       spec.gated = shape.n > 8, spec.activation = kActivations[i++ % 4];
       specs.push_back(spec);
+      // With biases behind the panels, and the gated ones limited: one shape of each layout.
+      if (!spec.gated && width.shapes.size() > 1) {
+        continue;
+      }
+      spec.hasBias = true;
+      if (spec.gated && spec.activation == Activation::Silu) {
+        spec.alpha = 1.702f, spec.offset = 1, spec.limit = 0.4f;
+      }
+      specs.push_back(spec);
     }
   }
   return specs;
@@ -476,6 +485,8 @@ double activate(Activation activation, double x) {
   case Activation::GeluErf: return 0.5 * x * (1 + std::erf(x * 0.7071067811865476));
   case Activation::Relu: return std::max(x, 0.0);
   case Activation::Relu2: return x > 0 ? x * x : 0;
+  case Activation::Sigmoid: return 1 / (1 + std::exp(-x));
+  case Activation::Tanh: return std::tanh(x);
   }
   return NAN;
 }
@@ -483,6 +494,7 @@ double activate(Activation activation, double x) {
 struct GateUp {
   KernelSpec spec;
   Bytes weights;
+  std::vector<float> biases;
   test::KernelCall call;
   int64_t rowBytes, panel;
 
@@ -497,8 +509,18 @@ struct GateUp {
         std::memcpy(&weights[((spec.gated ? 2 : 1) * i + matrix) * panel], &packed[i * panel], panel);
       }
     }
+    if (spec.hasBias) {
+      biases = randomFloats(random, (spec.gated ? 2 : 1) * biasBytes(spec.n) / 4, 0.3f);
+      weights.resize(weights.size() + biases.size() * 4);
+      std::memcpy(weights.data() + weights.size() - biases.size() * 4, biases.data(), biases.size() * 4);
+    }
     call.tokens = kTokens;
     call.operands = {activationRows(random, spec, kRows), weights, Bytes(kRows * rowBytes, 0xff)};
+  }
+
+  // Of gate (0) or up (1); a kernel without gates has biases of up alone.
+  float bias(int matrix, int64_t output) const {
+    return spec.hasBias ? biases[(spec.gated ? matrix : 0) * biasBytes(spec.n) / 4 + output] : 0;
   }
 
   void check(const test::KernelCall &after, bool fused) const {
@@ -513,8 +535,15 @@ struct GateUp {
       std::vector<double> want(padded), tolerance(padded);
       for (int64_t o = 0; o < spec.n; ++o) {
         float first = dot(spec.gated ? gate : up, o, x, spec.quantizedActivations, fused);
-        float second = spec.gated ? dot(up, o, x, spec.quantizedActivations, fused) : 1;
-        want[o] = activate(spec.activation, first) * second;
+        first += bias(spec.gated ? 0 : 1, o);
+        float second = spec.gated ? dot(up, o, x, spec.quantizedActivations, fused) + bias(1, o) : 1;
+        if (spec.limit > 0) {
+          first = std::min(first, spec.limit);
+          second = std::max(-spec.limit, std::min(spec.limit, second)) + spec.offset;
+        }
+        double active = spec.alpha != 1 ? first / (1 + std::exp(-static_cast<double>(spec.alpha) * first))
+                                        : activate(spec.activation, first);
+        want[o] = active * second;
         tolerance[o] = kActivationError * (std::fabs(static_cast<double>(first) * second) + std::fabs(want[o]));
       }
       for (int64_t first = 0; first < padded; first += 32) {

@@ -7,6 +7,7 @@
 
 #include "compiler/raise/raise.h"
 #include "compiler/simplify/simplify.h"
+#include "dialects/emoe/emoe.h"
 #include "dialects/onnx/onnx.h"
 #include "frontends/onnx/onnx.h"
 #include "gtest/gtest.h"

@@ -47,7 +47,16 @@ func.func @parts(%ids: tensor<?xi32>, %narrow: tensor<?x4xf32>) -> tensor<?x8xf3
   %g = emoe.activate gelu_tanh %s : tensor<?x8xf32>
   // CHECK: emoe.mul %{{.*}}, %{{.*}} : tensor<?x8xf32>
   %m = emoe.mul %g, %s : tensor<?x8xf32>
-  return %m : tensor<?x8xf32>
+  // CHECK: emoe.scale %{{.*}} 5.000000e-01 : tensor<?x8xf32>
+  %half = emoe.scale %m 0.5 : tensor<?x8xf32>
+  // CHECK: emoe.slice_heads %{{.*}} {heads = 2 : i64, start = 3 : i64} : (tensor<?x8xf32>) -> tensor<?x2xf32>
+  %cut = emoe.slice_heads %half {heads = 2, start = 3} : (tensor<?x8xf32>) -> tensor<?x2xf32>
+  // CHECK: emoe.concat_heads %{{.*}}, %{{.*}} {heads = 2 : i64, rhs_heads = 1 : i64} : (tensor<?x8xf32>, tensor<?x2xf32>) -> tensor<?x12xf32>
+  %joined = emoe.concat_heads %half, %cut {heads = 2, rhs_heads = 1} : (tensor<?x8xf32>, tensor<?x2xf32>) -> tensor<?x12xf32>
+  %one = emoe.slice_heads %joined {heads = 1, start = 11} : (tensor<?x12xf32>) -> tensor<?x1xf32>
+  // CHECK: emoe.scale_rows %{{.*}}, %{{.*}} : tensor<?x8xf32>, tensor<?x1xf32>
+  %gated = emoe.scale_rows %half, %one : tensor<?x8xf32>, tensor<?x1xf32>
+  return %gated : tensor<?x8xf32>
 }
 
 // CHECK-LABEL: func.func @mixture

@@ -156,3 +156,59 @@ func.func @moe() -> (tensor<2x1xf32>, tensor<2x1xf32>) {
       : (tensor<2x1xf32>, tensor<2x2xi32>, tensor<2x2xf32>) -> tensor<2x1xf32>
   return %0, %1 : tensor<2x1xf32>, tensor<2x1xf32>
 }
+
+// Groups {0, 1} and {2, 3} score 5 and 6 by their two largest: only 2 and 3 count, the others are -1 to the choice.
+// CHECK: @groups: 1x2xi32 [2, 3]
+// By the largest alone, group 0 wins (5 to 4); the second choice is the larger of its rest and the filling.
+// CHECK: @groups: 1x2xi32 [0, 1]
+// CHECK: @groups: 1x2xi32 [0, 2]
+func.func @groups() -> (tensor<1x2xi32>, tensor<1x2xi32>, tensor<1x2xi32>) {
+  %l = onnx.constant dense<[[5.0, 0.0, 4.0, 2.0]]> : tensor<1x4xf32>
+  %0, %1 = emoe.route none %l {top_k = 2, groups = 2, group_top = 2, group_fill = -1.0 : f32}
+      : (tensor<1x4xf32>) -> (tensor<1x2xi32>, tensor<1x2xf32>)
+  %2, %3 = emoe.route none %l {top_k = 2, groups = 2, group_fill = -1.0 : f32}
+      : (tensor<1x4xf32>) -> (tensor<1x2xi32>, tensor<1x2xf32>)
+  %4, %5 = emoe.route none %l {top_k = 2, groups = 2, group_fill = 1.0 : f32}
+      : (tensor<1x4xf32>) -> (tensor<1x2xi32>, tensor<1x2xf32>)
+  return %0, %2, %4 : tensor<1x2xi32>, tensor<1x2xi32>, tensor<1x2xi32>
+}
+
+// Round one: 2 is chosen; 1.9 is within a tenth of it, 1 is not. Round two: 1.9 is chosen, alone.
+// CHECK: @sparse_mixer: 1x2xi32 [0, 2]
+// CHECK: @sparse_mixer: 1x2xf32 [0.524979, 1]
+func.func @sparse_mixer() -> (tensor<1x2xi32>, tensor<1x2xf32>) {
+  %l = onnx.constant dense<[[2.0, 1.0, 1.9]]> : tensor<1x3xf32>
+  %0, %1 = emoe.route sparse_mixer %l {top_k = 2, threshold = 0.1 : f32}
+      : (tensor<1x3xf32>) -> (tensor<1x2xi32>, tensor<1x2xf32>)
+  return %0, %1 : tensor<1x2xi32>, tensor<1x2xf32>
+}
+
+// Parts [0, 1] and [2, 3]: column 1 of each, and a column beyond the end; then joined with one shared part.
+// CHECK: @heads: 1x2xf32 [1, 3]
+// CHECK: @heads: 1x4xf32 [1, 0, 3, 0]
+// CHECK: @heads: 1x6xf32 [0, 1, 9, 2, 3, 9]
+// CHECK: @heads: 1x4xf32 [0, 2, 4, 6]
+// CHECK: @heads: 1x4xf32 [0, 9, 18, 27]
+func.func @heads() -> (tensor<1x2xf32>, tensor<1x4xf32>, tensor<1x6xf32>, tensor<1x4xf32>, tensor<1x4xf32>) {
+  %x = onnx.constant dense<[[0.0, 1.0, 2.0, 3.0]]> : tensor<1x4xf32>
+  %nine = onnx.constant dense<[[9.0]]> : tensor<1x1xf32>
+  %0 = emoe.slice_heads %x {heads = 2, start = 1} : (tensor<1x4xf32>) -> tensor<1x2xf32>
+  %1 = emoe.slice_heads %x {heads = 2, start = 1} : (tensor<1x4xf32>) -> tensor<1x4xf32>
+  %2 = emoe.concat_heads %x, %nine {heads = 2, rhs_heads = 1} : (tensor<1x4xf32>, tensor<1x1xf32>) -> tensor<1x6xf32>
+  %3 = emoe.scale %x 2.0 : tensor<1x4xf32>
+  %4 = emoe.scale_rows %x, %nine : tensor<1x4xf32>, tensor<1x1xf32>
+  return %0, %1, %2, %3, %4 : tensor<1x2xf32>, tensor<1x4xf32>, tensor<1x6xf32>, tensor<1x4xf32>, tensor<1x4xf32>
+}
+
+// An expert with biases: gate 1 * 2 + 2 is limited to 3, up 2 * 2 + 1 to 3; silu with alpha 0 is half: 1.5 * (3 + 1) * 3
+// + 2.
+// CHECK: @biased: 1x1xf32 [20]
+func.func @biased() -> tensor<1x1xf32> {
+  %x = onnx.constant dense<[[2.0]]> : tensor<1x1xf32>
+  %ids = onnx.constant dense<[[0]]> : tensor<1x1xi32>
+  %w = onnx.constant dense<[[1.0]]> : tensor<1x1xf32>
+  %0 = emoe.moe silu %x, %ids, %w {layer = 0, gate = [@one], up = [@two], down = [@three1], gate_bias = [@two],
+      up_bias = [@one], down_bias = [@two], alpha = 0.0 : f32, limit = 3.0 : f32, offset = 1.0 : f32}
+      : (tensor<1x1xf32>, tensor<1x1xi32>, tensor<1x1xf32>) -> tensor<1x1xf32>
+  return %0 : tensor<1x1xf32>
+}

@@ -1,0 +1,218 @@
+#include "compiler/inspect.h"
+
+#include <set>
+
+#include "dialects/emoe/emoe.h"
+#include "llvm/Support/JSON.h"
+#include "mlir/IR/SymbolTable.h"
+
+using namespace mlir;
+
+namespace emoe {
+namespace {
+
+// The router's rule in words.
+std::string routerText(RouteOp op) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  switch (op.getScore()) {
+  case ScoreFunction::Softmax:
+    out << "softmax over all experts";
+    break;
+  case ScoreFunction::Sigmoid:
+    out << "sigmoid";
+    break;
+  case ScoreFunction::None:
+    out << "logits";
+    break;
+  case ScoreFunction::SparseMixer:
+    out << "sparse mixer (threshold " << op.getThreshold().convertToFloat() << ")";
+    break;
+  }
+  if (op.getSelectionBias()) {
+    out << " + bias for the choice";
+  }
+  if (static_cast<int64_t>(op.getGroups()) > 1) {
+    out << ", best " << op.getTopGroups() << " of " << op.getGroups() << " groups";
+  }
+  out << ", top " << op.getTopK();
+  if (op.getSoftmaxAfter()) {
+    out << ", softmax over the chosen";
+  }
+  if (op.getRenormalise()) {
+    out << ", divided by their sum";
+    if (float epsilon = op.getEpsilon().convertToFloat(); epsilon != 0) {
+      out << " + " << llvm::format("%g", epsilon);
+    }
+  }
+  if (float scale = op.getScale().convertToFloat(); scale != 1) {
+    out << ", times " << llvm::format("%g", scale);
+  }
+  if (op.getExpertScale()) {
+    out << ", times a factor for each expert";
+  }
+  return text;
+}
+
+std::string expertText(MoeOp op) {
+  std::string text = stringifyActivation(op.getActivation()).str();
+  text += op.getGate() ? ", gated" : ", not gated";
+  if (op.getGateBias() || op.getUpBias() || op.getDownBias()) {
+    text += ", with biases";
+  }
+  if (op.getLimit().convertToFloat() > 0) {
+    text += ", clamped";
+  }
+  return text;
+}
+
+std::string attentionText(AttentionOp op) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  out << op.getHeads() << " heads, " << op.getKvHeads() << " of keys and values, " << op.getHeadDim() << " wide";
+  if (static_cast<int64_t>(op.getWindow()) > 0) {
+    out << ", window " << op.getWindow();
+  }
+  if (op.getSinks()) {
+    out << ", sinks";
+  }
+  if (op.getSoftcap().convertToFloat() > 0) {
+    out << ", softcap " << llvm::format("%g", op.getSoftcap().convertToFloat());
+  }
+  return text;
+}
+
+// How the file stores the weights.
+std::string storageOf(WeightOp weight, const WeightStore &store) {
+  SourceAttr source = weight.getSource();
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  StringRef file = source.getFile().getValue();
+  if (const QuantisedMatrix *quantised = store.quantised(std::string_view(file.data(), file.size()))) {
+    out << storageBits(quantised->codes.getElement()) << "-bit codes with scales";
+  } else {
+    out << source.getElement();
+  }
+  return text;
+}
+
+} // namespace
+
+void printInspection(ModuleOp raised, const WeightStore &store, const InspectionInput &input, bool json,
+                     llvm::raw_ostream &out) {
+  auto main = raised.lookupSymbol<func::FuncOp>("main");
+  SymbolTable symbols(raised);
+  auto model = raised->getAttrOfType<DictionaryAttr>("emoe.model");
+  auto number = [&](StringRef key) { return model.getAs<IntegerAttr>(key).getInt(); };
+  // What differs between layers is listed once for each form.
+  std::vector<std::pair<std::string, int64_t>> attentions, routers, experts;
+  auto count = [](auto &list, const std::string &text) {
+    auto found = llvm::find_if(list, [&](const auto &entry) { return entry.first == text; });
+    if (found == list.end()) {
+      list.push_back({text, 1});
+    } else {
+      ++found->second;
+    }
+  };
+  std::set<std::string> storage, denseStorage;
+  int64_t mixtures = 0, expertCount = 0, expertBytes = 0;
+  std::set<StringRef> ofExperts;
+  main.walk([&](Operation *op) {
+    if (auto attention = dyn_cast<AttentionOp>(op)) {
+      count(attentions, attentionText(attention));
+    } else if (auto route = dyn_cast<RouteOp>(op)) {
+      count(routers, routerText(route));
+    } else if (auto moe = dyn_cast<MoeOp>(op)) {
+      ++mixtures;
+      expertCount += moe.getUp().size();
+      auto up = symbols.lookup<WeightOp>(cast<FlatSymbolRefAttr>(moe.getUp()[0]).getValue());
+      std::string text = std::to_string(moe.getUp().size()) + " experts, " + std::to_string(up.getShape()[1]) + " x " +
+                         std::to_string(up.getShape()[0]) + ", " + expertText(moe);
+      count(experts, text);
+      for (auto list : {moe.getGate(), std::optional(moe.getUp()), std::optional(moe.getDown())}) {
+        for (Attribute symbol : list.value_or(ArrayAttr()).getValue()) {
+          ofExperts.insert(cast<FlatSymbolRefAttr>(symbol).getValue());
+        }
+      }
+    }
+  });
+  for (WeightOp weight : raised.getOps<WeightOp>()) {
+    if (ofExperts.count(weight.getSymName())) {
+      storage.insert(storageOf(weight, store));
+      expertBytes += weight.getShape()[0] * weight.getShape()[1];
+    } else if (weight.getShape()[0] > 1) {
+      denseStorage.insert(storageOf(weight, store));
+    }
+  }
+  auto joined = [](const std::set<std::string> &texts) {
+    std::string all;
+    for (const std::string &text : texts) {
+      all += (all.empty() ? "" : ", ") + text;
+    }
+    return all;
+  };
+  if (json) {
+    llvm::json::OStream object(out, 2);
+    auto list = [&](StringRef key, const std::vector<std::pair<std::string, int64_t>> &entries) {
+      object.attributeArray(key, [&] {
+        for (const auto &[text, layers] : entries) {
+          object.object([&] {
+            object.attribute("form", text);
+            object.attribute("layers", layers);
+          });
+        }
+      });
+    };
+    object.object([&] {
+      object.attribute("model", input.model);
+      object.attribute("architecture", input.facts.architecture);
+      object.attribute("context", input.facts.context);
+      object.attribute("vocabulary", number("vocab"));
+      object.attribute("hidden", number("hidden"));
+      object.attribute("layers", number("layers"));
+      object.attribute("mixtures", mixtures);
+      object.attribute("experts", expertCount);
+      object.attribute("expert_weights", expertBytes);
+      list("attention", attentions);
+      list("routers", routers);
+      list("expert_forms", experts);
+      object.attribute("expert_storage", joined(storage));
+      object.attribute("dense_storage", joined(denseStorage));
+      object.attribute("nodes", static_cast<int64_t>(input.nodes));
+      object.attributeObject("patterns", [&] {
+        for (const auto &[pattern, times] : input.patterns) {
+          object.attribute(pattern, static_cast<int64_t>(times));
+        }
+      });
+    });
+    out << "\n";
+    return;
+  }
+  out << "model         " << input.model << "\n";
+  out << "architecture  " << input.facts.architecture << ", " << number("layers") << " layers, " << mixtures
+      << " with experts; " << number("hidden") << " wide, vocabulary " << number("vocab");
+  if (input.facts.context > 0) {
+    out << ", context " << input.facts.context;
+  }
+  out << "\n";
+  auto lines = [&](StringRef label, const std::vector<std::pair<std::string, int64_t>> &entries) {
+    for (const auto &[text, layers] : entries) {
+      out << label << text << "  (" << layers << (layers == 1 ? " layer" : " layers") << ")\n";
+    }
+  };
+  lines("attention     ", attentions);
+  lines("router        ", routers);
+  lines("experts       ", experts);
+  out << "weights       experts " << joined(storage) << " (" << expertBytes << " values); others " << joined(denseStorage)
+      << "\n";
+  out << "graph         " << input.nodes << " nodes\n";
+  out << "recognised    ";
+  bool first = true;
+  for (const auto &[pattern, times] : input.patterns) {
+    out << (first ? "" : ", ") << pattern << " x" << times;
+    first = false;
+  }
+  out << "\n";
+}
+
+} // namespace emoe

@@ -1,0 +1,449 @@
+// Ops that exporters and optimisers fuse: norms, residual sums with norms, grouped attention with its rotary embedding.
+#include <cmath>
+
+#include "compiler/raise/raiser.h"
+
+using namespace mlir;
+
+namespace emoe {
+
+void Raiser::addFusedHandlers() {
+  for (const char *op : {"RMSNormalization", "SimplifiedLayerNormalization", "LayerNormalization",
+                         "com.microsoft.SimplifiedLayerNormalization"}) {
+    add(op, &Raiser::normOp);
+  }
+  for (const char *op : {"com.microsoft.SkipSimplifiedLayerNormalization", "com.microsoft.SkipLayerNormalization"}) {
+    add(op, &Raiser::skipNorm);
+  }
+  add("com.microsoft.GroupQueryAttention", &Raiser::groupQueryAttention);
+  for (const char *op : {"Split", "Slice"}) {
+    add(op, &Raiser::splitRows);
+  }
+  add("com.microsoft.GatedAdd", &Raiser::gatedAdd);
+  add("Gather", &Raiser::tableRows);
+  for (const char *op : {"RotaryEmbedding", "com.microsoft.RotaryEmbedding"}) {
+    add(op, &Raiser::rotaryOp);
+  }
+}
+
+//===--- norms -----------------------------------------------------------------------------------------------------===//
+
+// Emits the norm of the rows `x` and replaces `original` by it; `inputs` is where the claim starts.
+LogicalResult Raiser::emitNorm(Value original, Value x, const Meaning &scale, const Meaning *bias, NormKind kind,
+                               double epsilon, ArrayRef<Value> inputs) {
+  const Meaning rows = of(x);
+  auto vector = [&](const Meaning &meaning) -> FlatSymbolRefAttr {
+    auto row = meaning.view.reshaped({1, meaning.view.elements()});
+    return row ? weight(original.getLoc(), *row) : FlatSymbolRefAttr();
+  };
+  FlatSymbolRefAttr scaleName = vector(scale), biasName = bias ? vector(*bias) : FlatSymbolRefAttr();
+  if (!scaleName || (bias && !biasName)) {
+    return failure();
+  }
+  bool perHead = rows.form == Form::BSHW || rows.form == Form::BHSW;
+  set(original, rows);
+  Value input = toRows(rows.source);
+  Value result = builder.create<NormOp>(original.getLoc(), input.getType(), input, scaleName, biasName,
+                                        NormKindAttr::get(builder.getContext(), kind), builder.getF32FloatAttr(epsilon),
+                                        builder.getI64IntegerAttr(perHead ? rows.heads : 1));
+  return replace(original, result, rows.form, rows.heads, kind == NormKind::Rms ? "rms-norm" : "layer-norm", inputs);
+}
+
+static bool fitsLastAxis(const Meaning &vector, const Meaning &rows) {
+  return vector.is(Kind::Weight) && rows.extent(-1).isConstant() &&
+         vector.view.elements() == rows.extent(-1).constant();
+}
+
+LogicalResult Raiser::normOp(Operation *op) {
+  const Meaning x = of(op->getOperand(0)), scale = of(op->getOperand(1));
+  int64_t rank = x.extents.size();
+  bool hasBias = op->getNumOperands() > 2;
+  const Meaning bias = hasBias ? of(op->getOperand(2)) : Meaning();
+  if (!isPlainRows(x) || x.form == Form::BHWS || axisAttr(op, -1, rank) != rank - 1 || !fitsLastAxis(scale, x) ||
+      (hasBias && !fitsLastAxis(bias, x))) {
+    return success();
+  }
+  NormKind kind = op->getName().stripDialect() == "LayerNormalization" ? NormKind::Layer : NormKind::Rms;
+  return emitNorm(op->getResult(0), op->getOperand(0), scale, hasBias ? &bias : nullptr, kind,
+                  floatAttr(op, "epsilon", 1e-5), {x.source});
+}
+
+// The norm of a sum, and the sum.
+LogicalResult Raiser::skipNorm(Operation *op) {
+  const Meaning x = of(op->getOperand(0)), skip = of(op->getOperand(1)), gamma = of(op->getOperand(2));
+  NormKind kind = NormKind::Rms;
+  Value beta;
+  if (auto layer = dyn_cast<onnx::MsSkipLayerNormalizationOp>(op)) {
+    kind = NormKind::Layer;
+    beta = layer.getBeta();
+    if (layer.getBias()) {
+      return success();
+    }
+  } else if (cast<onnx::MsSkipSimplifiedLayerNormalizationOp>(op).getBias()) {
+    return success();
+  }
+  bool flat = x.form == Form::BSW || x.form == Form::SW;
+  const Meaning betaMeaning = of(beta);
+  if (!isPlainRows(x) || !isPlainRows(skip) || !flat || x.form != skip.form || x.extents != skip.extents ||
+      !fitsLastAxis(gamma, x) || (beta && !fitsLastAxis(betaMeaning, x))) {
+    return success();
+  }
+  Value sum = op->getResult(3);
+  set(sum, x);
+  Value lhs = toRows(x.source), rhs = toRows(skip.source);
+  Value added = builder.create<AddOp>(op->getLoc(), lhs.getType(), lhs, rhs);
+  Value inputs[] = {x.source, skip.source};
+  if (failed(replace(sum, added, x.form, 1, "add", inputs))) {
+    return failure();
+  }
+  return emitNorm(op->getResult(0), of(sum).source, gamma, beta ? &betaMeaning : nullptr, kind,
+                  floatAttr(op, "epsilon", 1e-5), inputs);
+}
+
+//===--- parts of rows ---------------------------------------------------------------------------------------------===//
+
+// Columns start .. start + width of each of `heads` parts of rows. Of a linear layer's result they are a linear layer
+// with some of its outputs.
+Value Raiser::columns(Location loc, Value source, int64_t heads, int64_t start, int64_t width, Value &input) {
+  const Meaning rows = of(source);
+  input = source;
+  auto type = RankedTensorType::get({ShapedType::kDynamic, heads * width}, builder.getF32Type());
+  auto from = source.getDefiningOp<onnx::FromRowsOp>();
+  auto whole = from && heads == 1 ? from.getRows().getDefiningOp<LinearOp>() : LinearOp();
+  if (!whole) {
+    return builder.create<SliceHeadsOp>(loc, type, toRows(source), builder.getI64IntegerAttr(heads),
+                                        builder.getI64IntegerAttr(start));
+  }
+  auto part = [&](FlatSymbolRefAttr name, int64_t axis) {
+    return weight(loc, weightViews.find(name.getValue())->second.sliced(axis, start, width));
+  };
+  FlatSymbolRefAttr matrix = part(whole.getWeightAttr(), 0);
+  FlatSymbolRefAttr bias = whole.getBiasAttr() ? part(whole.getBiasAttr(), 1) : FlatSymbolRefAttr();
+  if (!matrix || (whole.getBiasAttr() && !bias)) {
+    return {};
+  }
+  input = whole.getInput();
+  if (auto bridge = input.getDefiningOp<onnx::ToRowsOp>()) {
+    input = bridge.getInput();
+  }
+  return builder.create<LinearOp>(loc, type, whole.getInput(), matrix, bias);
+}
+
+// Split or Slice along the last axis of rows.
+LogicalResult Raiser::splitRows(Operation *op) {
+  const Meaning x = of(op->getOperand(0));
+  int64_t rank = x.extents.size();
+  if (!isPlainRows(x) || x.form == Form::BHWS || x.form == Form::S1W || !x.extent(-1).isConstant()) {
+    return success();
+  }
+  bool perHead = x.form == Form::BSHW || x.form == Form::BHSW;
+  int64_t wide = x.extent(-1).constant();
+  SmallVector<std::pair<int64_t, int64_t>> parts;  // start, width
+  if (op->getName().stripDialect() == "Split") {
+    if (axisAttr(op, 0, rank) != rank - 1) {
+      return success();
+    }
+    int64_t count = op->getNumResults(), start = 0;
+    auto sizes = op->getNumOperands() > 1 ? integers(op->getOperand(1)) : std::nullopt;
+    if (op->getNumOperands() > 1 && (!sizes || static_cast<int64_t>(sizes->size()) != count)) {
+      return success();
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      int64_t width = sizes ? (*sizes)[i] : std::min((wide + count - 1) / count, wide - start);
+      parts.push_back({start, width});
+      start += width;
+    }
+    if (start != wide) {
+      return op->emitError() << "splits " << wide << " columns into parts of " << start << " together";
+    }
+  } else {
+    auto slice = cast<onnx::SliceOp>(op);
+    auto start = integer(slice.getStarts()), end = integer(slice.getEnds());
+    auto axis = slice.getAxes() ? integer(slice.getAxes()) : std::optional<int64_t>(0);
+    if (!start || !end || !axis || (*axis != -1 && *axis != rank - 1) ||
+        (slice.getSteps() && integer(slice.getSteps()) != 1)) {
+      return success();
+    }
+    int64_t from = std::clamp<int64_t>(*start < 0 ? *start + wide : *start, 0, wide);
+    int64_t to = std::clamp<int64_t>(*end < 0 ? *end + wide : *end, 0, wide);
+    // Halves of heads belong to a rotary embedding.
+    if (perHead && wide % 2 == 0 && to - from == wide / 2 && (from == 0 || to == wide)) {
+      return success();
+    }
+    parts.push_back({from, to - from});
+  }
+  for (auto [index, part] : llvm::enumerate(parts)) {
+    auto [start, width] = part;
+    if (width <= 0 || op->getResult(index).use_empty()) {
+      continue;
+    }
+    Meaning meaning = x;
+    meaning.extents.back() = width;
+    set(op->getResult(index), meaning);
+    Value input;
+    Value rows = columns(op->getLoc(), x.source, perHead ? x.heads : 1, start, width, input);
+    if (!rows || failed(replace(op->getResult(index), rows, x.form, x.heads, "columns", {input}))) {
+      return failure();
+    }
+  }
+  return success();
+}
+
+// routed + sigmoid(gate) * shared
+LogicalResult Raiser::gatedAdd(Operation *op) {
+  const Meaning routed = of(op->getOperand(0)), shared = of(op->getOperand(1)), gate = of(op->getOperand(2));
+  bool flat = routed.form == Form::BSW || routed.form == Form::SW;
+  if (!isPlainRows(routed) || !isPlainRows(shared) || !isPlainRows(gate) || !flat || shared.form != routed.form ||
+      shared.extents != routed.extents || gate.extents.back() != Extent(1)) {
+    return success();
+  }
+  set(op->getResult(0), routed);
+  Value lhs = toRows(routed.source), rows = toRows(shared.source), gates = toRows(gate.source);
+  Value factor = builder.create<ActivateOp>(op->getLoc(), gates.getType(),
+                                            ActivationAttr::get(builder.getContext(), Activation::Sigmoid), gates);
+  Value scaled = builder.create<ScaleRowsOp>(op->getLoc(), rows.getType(), rows, factor);
+  Value sum = builder.create<AddOp>(op->getLoc(), lhs.getType(), lhs, scaled);
+  return replace(op->getResult(0), sum, routed.form, 1, "gated add", {routed.source, shared.source, gate.source});
+}
+
+//===--- rotary tables ---------------------------------------------------------------------------------------------===//
+
+// Frequencies and magnitude of cosine and sine tables [positions, n], so that cos[p][i] = magnitude * cos(p * f[i]).
+// A table has rounded values only: row 1 gives each frequency roughly, rows further on ever more exactly.
+std::optional<std::vector<float>> Raiser::frequenciesOf(const Meaning &cosines, const Meaning &sines,
+                                                        double &magnitude) {
+  if (cosines.view.extents.size() != 2 || cosines.view.extents != sines.view.extents || cosines.view.extents[0] < 2 ||
+      cosines.view.elements() > (int64_t(1) << 26)) {
+    return std::nullopt;
+  }
+  Meaning cosTable = cosines, sinTable = sines;  // all rows, of which some may have been taken
+  cosTable.kind = sinTable.kind = Kind::Weight;
+  auto c = readVector(cosTable), s = readVector(sinTable);
+  if (!c || !s) {
+    return std::nullopt;
+  }
+  int64_t rows = cosines.view.extents[0], count = cosines.view.extents[1];
+  magnitude = (*c)[0];
+  std::vector<float> frequencies;
+  double rounding = roundingOfType(cosines.view.source.getElement());
+  for (int64_t i = 0; i < count; ++i) {
+    auto angleAt = [&](int64_t row) { return std::atan2((*s)[row * count + i], (*c)[row * count + i]); };
+    double frequency = angleAt(1);
+    for (int64_t row = 2; row < rows; row = std::min(row * 2, row == rows - 1 ? rows : rows - 1)) {
+      // The turns that the rough frequency predicts, and the rest that the table knows.
+      double predicted = frequency * static_cast<double>(row), turn = 2 * M_PI;
+      double angle = angleAt(row);
+      frequency = (angle + turn * std::round((predicted - angle) / turn)) / static_cast<double>(row);
+    }
+    // Of the floats around it, the one whose table is closest to this one.
+    float best = static_cast<float>(frequency);
+    double bestError = std::numeric_limits<double>::infinity();
+    float candidate = best;
+    for (int step = 0; step < 4; ++step) {
+      candidate = std::nextafter(candidate, -1.0f);
+    }
+    for (int step = 0; step < 9; ++step, candidate = std::nextafter(candidate, 2.0f * std::abs(best) + 1)) {
+      double error = 0;
+      for (int64_t row = 1; row < rows; row += std::max<int64_t>(1, rows / 61)) {
+        float angle = static_cast<float>(row) * candidate;
+        error = std::max(error, std::abs(magnitude * std::cos(angle) - (*c)[row * count + i]));
+        error = std::max(error, std::abs(magnitude * std::sin(angle) - (*s)[row * count + i]));
+      }
+      if (error < bestError) {
+        best = candidate;
+        bestError = error;
+      }
+    }
+    // Tables may have been made from float64 angles, or from float32 ones.
+    if (bestError > std::max(4 * rounding, 1e-6 + 1.2e-7 * static_cast<double>(rows)) * std::max(1.0, magnitude)) {
+      return std::nullopt;
+    }
+    frequencies.push_back(best);
+  }
+  return frequencies;
+}
+
+// Rows of a table at the tokens' positions.
+LogicalResult Raiser::tableRows(Operation *op) {
+  const Meaning table = of(op->getOperand(0)), positions = of(op->getOperand(1));
+  if (!table.is(Kind::Weight) || table.extents.size() != 2 || axisAttr(op, 0, 2) != 0 || !positions.is(Kind::Iota) ||
+      positions.base != pastLength) {
+    return success();
+  }
+  Meaning meaning = table;
+  meaning.kind = Kind::TableRows;
+  Extents extents = positions.extents;
+  extents.push_back(table.extents[1]);
+  set(op->getResult(0), reshaped(meaning, extents));
+  return success();
+}
+
+LogicalResult Raiser::rotaryOp(Operation *op) {
+  Value cosTable, sinTable, positionIds;
+  if (auto standard = dyn_cast<onnx::RotaryEmbeddingOp>(op)) {
+    cosTable = standard.getCosCache(), sinTable = standard.getSinCache(), positionIds = standard.getPositionIds();
+  } else {
+    auto contrib = cast<onnx::MsRotaryEmbeddingOp>(op);
+    cosTable = contrib.getCosCache(), sinTable = contrib.getSinCache(), positionIds = contrib.getPositionIds();
+    if (contrib.getScale() != 1) {
+      return success();
+    }
+  }
+  const Meaning x = of(op->getOperand(0)), cosines = of(cosTable), sines = of(sinTable), positions = of(positionIds);
+  if (!isPlainRows(x) || (x.form != Form::BSW && x.form != Form::BHSW)) {
+    return success();
+  }
+  std::optional<std::vector<float>> frequencies;
+  double magnitude = 1;
+  Extent first = pastLength;
+  bool whole = positionIds && cosines.is(Kind::Weight) && sines.is(Kind::Weight) && positions.is(Kind::Iota) &&
+               positions.base == first;
+  bool taken = !positionIds && cosines.is(Kind::TableRows) && sines.is(Kind::TableRows);
+  if (whole || taken) {
+    frequencies = frequenciesOf(cosines, sines, magnitude);
+  } else if (!positionIds && cosines.is(Kind::Cosine) && sines.is(Kind::Sine) && !cosines.doubled && !sines.doubled &&
+             cosines.frequencies == sines.frequencies && cosines.scale == sines.scale) {
+    frequencies = cosines.frequencies;
+    magnitude = cosines.scale;
+  }
+  if (!frequencies) {
+    return success();
+  }
+  int64_t pairs = frequencies->size(), wanted = intAttr(op, "rotary_embedding_dim", 0);
+  int64_t given = intAttr(op, "num_heads", 0), columns_ = rowWidth(x);
+  int64_t heads = x.form == Form::BHSW ? x.heads : given > 0 ? given : columns_ / (2 * pairs);
+  if (heads < 1 || columns_ % heads != 0 || columns_ / heads < 2 * pairs || (wanted != 0 && wanted != 2 * pairs)) {
+    return op->emitError() << "rotates " << 2 * pairs << " elements of " << heads << " heads in " << columns_
+                           << " columns, which do not fit";
+  }
+  set(op->getResult(0), x);
+  Value rows = toRows(x.source);
+  Value rotated = builder.create<RotaryOp>(
+      op->getLoc(), rows.getType(), rows, builder.getI64IntegerAttr(heads),
+      RotaryStyleAttr::get(builder.getContext(),
+                           intAttr(op, "interleaved", 0) ? RotaryStyle::Interleaved : RotaryStyle::Half),
+      builder.getDenseF32ArrayAttr(*frequencies), builder.getF32FloatAttr(magnitude));
+  return replace(op->getResult(0), rotated, x.form, x.heads, "rotary embedding", {x.source});
+}
+
+//===--- grouped attention -----------------------------------------------------------------------------------------===//
+
+LogicalResult Raiser::groupQueryAttention(Operation *operation) {
+  auto op = cast<onnx::MsGroupQueryAttentionOp>(operation);
+  Location loc = op.getLoc();
+  int64_t heads = op.getNumHeads(), kvHeads = op.getKvNumHeads();
+  const Meaning query = of(op.getQuery()), key = of(op.getKey()), value = of(op.getValue());
+  const Meaning total = of(op.getTotalSequenceLength());
+  if (!isPlainRows(query) || query.form != Form::BSW || heads < 1 || kvHeads < 1 ||
+      (op.getKey() && (!isPlainRows(key) || !op.getValue() || !isPlainRows(value) || key.form != Form::BSW ||
+                       value.form != Form::BSW))) {
+    return success();
+  }
+  if (op.getKScale() || op.getVScale() || op.getQNormWeight() || op.getKNormWeight() || !op.getCausal()) {
+    return op.emitError("grouped attention that is not causal, or with a quantised cache or norms of its own, is not "
+                        "supported; export without these options");
+  }
+  int64_t parts = op.getKey() ? heads : heads + 2 * kvHeads, packed = rowWidth(query);
+  if (packed % parts != 0) {
+    return op.emitError() << packed << " columns do not divide into " << parts << " heads";
+  }
+  int64_t headDim = packed / parts;
+  bool hasPast = static_cast<bool>(op.getPastKey());
+  const Meaning pastKey = of(op.getPastKey()), pastValue = of(op.getPastValue());
+  if (hasPast && (!pastKey.is(Kind::Past) || !pastValue.is(Kind::Past))) {
+    return op.emitError("the cache of this attention is not an input of the model");
+  }
+  Extent expected = (hasPast ? pastLength : Extent(0)) + tokens;
+  if (!total.is(Kind::Numbers) || total.numbers.size() != 1 || total.numbers[0] != expected) {
+    return op.emitError("total_sequence_length is not the number of past and new tokens; export with an attention mask "
+                        "[batch, past + sequence]");
+  }
+  const Meaning bias = of(op.getAttentionBias());
+  int64_t window = std::max<int64_t>(0, op.getLocalWindowSize());
+  if (op.getAttentionBias()) {
+    if (!bias.is(Kind::Bias) || bias.index != 0) {
+      return success();
+    }
+    window = bias.window && window ? std::min(window, bias.window) : std::max(window, bias.window);
+  }
+
+  // Claims start where all three come from: at the input of the packed projection, or at each.
+  SmallVector<Value> inputs;
+  Value rows[3];
+  if (op.getKey()) {
+    Value sources[] = {query.source, key.source, value.source};
+    for (int i : {0, 1, 2}) {
+      rows[i] = toRows(sources[i]);
+      inputs.push_back(sources[i]);
+    }
+  } else {
+    int64_t starts[] = {0, heads * headDim, (heads + kvHeads) * headDim};
+    for (int i : {0, 1, 2}) {
+      Value input;
+      rows[i] = columns(loc, query.source, 1, starts[i], (i == 0 ? heads : kvHeads) * headDim, input);
+      if (!rows[i]) {
+        return failure();
+      }
+      inputs.assign({input});
+    }
+  }
+  if (op.getDoRotary()) {
+    const Meaning cosines = of(op.getCosCache()), sines = of(op.getSinCache()), positions = of(op.getPositionIds());
+    double magnitude = 1;
+    std::optional<std::vector<float>> frequencies;
+    Extent firstRow = op.getPositionIds() ? positions.base : hasPast ? pastLength : Extent(0);
+    if (op.getPositionIds() && !positions.is(Kind::Iota)) {
+      return success();
+    }
+    if (cosines.is(Kind::Weight) && sines.is(Kind::Weight)) {
+      if (firstRow == (hasPast ? pastLength : Extent(0))) {
+        frequencies = frequenciesOf(cosines, sines, magnitude);
+      }
+    } else if (cosines.is(Kind::Cosine) && sines.is(Kind::Sine) && !cosines.doubled && !sines.doubled &&
+               cosines.frequencies == sines.frequencies && cosines.scale == sines.scale && firstRow == Extent(0)) {
+      frequencies = cosines.frequencies;
+      magnitude = cosines.scale;
+    }
+    if (!frequencies) {
+      return op.emitError("the tables of this attention's rotary embedding are not cosines and sines of position times "
+                          "frequency, with one factor for all; their scheme is not supported");
+    }
+    for (int i : {0, 1}) {
+      rows[i] = builder.create<RotaryOp>(
+          loc, rows[i].getType(), rows[i], builder.getI64IntegerAttr(i == 0 ? heads : kvHeads),
+          RotaryStyleAttr::get(builder.getContext(),
+                               op.getRotaryInterleaved() ? RotaryStyle::Interleaved : RotaryStyle::Half),
+          builder.getDenseF32ArrayAttr(*frequencies), builder.getF32FloatAttr(magnitude));
+    }
+  }
+  FlatSymbolRefAttr sinks;
+  if (op.getHeadSink()) {
+    const Meaning sink = of(op.getHeadSink());
+    auto row = sink.is(Kind::Weight) ? sink.view.reshaped({1, sink.view.elements()}) : std::nullopt;
+    sinks = row ? weight(loc, *row) : FlatSymbolRefAttr();
+    if (!sinks) {
+      return success();
+    }
+  } else if (op.getSmoothSoftmax() == 1) {
+    return op.emitError("smooth_softmax without sinks is not supported");
+  }
+  double scale = op.getScale() == 0 ? 1 / std::sqrt(static_cast<double>(headDim)) : op.getScale();
+  Meaning result = query;
+  result.extents = {1, tokens, heads * headDim};
+  set(op.getOutput(), result);
+  auto attention = builder.create<AttentionOp>(
+      loc, rows[0].getType(), rows[0], rows[1], rows[2], builder.getI64IntegerAttr(attentionLayers),
+      builder.getI64IntegerAttr(heads), builder.getI64IntegerAttr(kvHeads), builder.getI64IntegerAttr(headDim),
+      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(window), builder.getF32FloatAttr(op.getSoftcap()), sinks);
+  ++attentionLayers;
+  for (auto [present, past] : {std::pair(op.getPresentKey(), &pastKey), {op.getPresentValue(), &pastValue}}) {
+    Meaning cache;
+    cache.kind = Kind::Cache;
+    cache.past = hasPast ? past->index : -1;
+    set(present, reshaped(cache, {1, kvHeads, expected, headDim}));
+  }
+  return replace(op.getOutput(), attention, Form::BSW, 1, "grouped attention", inputs,
+                 hasPast ? pasts[pastKey.index] : Value(), hasPast ? pasts[pastValue.index] : Value());
+}
+
+} // namespace emoe
