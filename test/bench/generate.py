@@ -47,23 +47,30 @@ class Weights:
             left -= take
         return np.concatenate(parts).reshape(rows, columns) if len(parts) > 1 else parts[0].reshape(rows, columns)
 
-    def tensors(self):
-        """(name, float16 array): of experts one array each, as [experts of a layer] in order."""
+    def expert_shapes(self):
         s = self.shape
-        yield "embed", self.matrix(0, s["vocab"], s["hidden"], self.scale * s["hidden"] ** -0.5)
-        yield "lm_head", self.matrix(1, s["vocab"], s["hidden"])
-        for layer in range(s["layers"]):
-            base = 1000 + layer * 10000
-            yield f"{layer}.q", self.matrix(base, s["heads"] * s["head"], s["hidden"])
-            yield f"{layer}.k", self.matrix(base + 1, s["kv_heads"] * s["head"], s["hidden"])
-            yield f"{layer}.v", self.matrix(base + 2, s["kv_heads"] * s["head"], s["hidden"])
-            yield f"{layer}.o", self.matrix(base + 3, s["hidden"], s["heads"] * s["head"])
-            yield f"{layer}.router", self.matrix(base + 4, s["experts"], s["hidden"])
-            for expert in range(s["experts"]):
-                for part, (rows, columns) in enumerate(((s["width"], s["hidden"]), (s["width"], s["hidden"]),
-                                                        (s["hidden"], s["width"]))):
-                    yield (f"{layer}.expert{expert}.{('gate', 'up', 'down')[part]}",
-                           self.matrix(base + 10 + 3 * expert + part, rows, columns))
+        return (("gate", s["width"], s["hidden"]), ("up", s["width"], s["hidden"]), ("down", s["hidden"], s["width"]))
+
+    def expert(self, layer, expert, part):
+        _, rows, columns = self.expert_shapes()[part]
+        return self.matrix(1000 + layer * 10000 + 10 + 3 * expert + part, rows, columns)
+
+    def shape_of(self, name):
+        s = self.shape
+        return {"embed": (s["vocab"], s["hidden"]), "lm_head": (s["vocab"], s["hidden"]),
+                "q": (s["heads"] * s["head"], s["hidden"]), "k": (s["kv_heads"] * s["head"], s["hidden"]),
+                "v": (s["kv_heads"] * s["head"], s["hidden"]), "o": (s["hidden"], s["heads"] * s["head"]),
+                "router": (s["experts"], s["hidden"])}[name.split(".")[-1]]
+
+    def named(self, name):
+        """embed, lm_head, or LAYER.q, .k, .v, .o, .router."""
+        rows, columns = self.shape_of(name)
+        if name == "embed":
+            return self.matrix(0, rows, columns, self.scale * columns ** -0.5)
+        if name == "lm_head":
+            return self.matrix(1, rows, columns)
+        layer, part = name.split(".")
+        return self.matrix(1000 + int(layer) * 10000 + ("q", "k", "v", "o", "router").index(part), rows, columns)
 
 
 class Graph:
@@ -209,25 +216,21 @@ def write_onnx(s, weights, folder):
     g, matrices, inputs, outputs = build(s)
     os.makedirs(folder, exist_ok=True)
     data = DataFile(os.path.join(folder, "model.onnx.data"))
-    downs = []
-    for name, array in weights.tensors():
-        layer, _, part = name.partition(".")
-        if part.startswith("expert"):
-            which = part.split(".")[1]
-            if part == "expert0.gate":
-                data.begin(f"{layer}.gate_up")
-            if which == "down":
-                downs.append(array)
-            else:
-                data.write(f"{layer}.gate_up", array)
-            if len(downs) == s["experts"]:
-                data.begin(f"{layer}.down")
-                for down in downs:
-                    data.write(f"{layer}.down", down)
-                downs = []
-        else:
+    for name in ("embed", "lm_head"):
+        data.begin(name)
+        data.write(name, weights.named(name).T if name == "lm_head" else weights.named(name))
+    for layer in range(s["layers"]):
+        for part in ("q", "k", "v", "o", "router"):
+            name = f"{layer}.{part}"
             data.begin(name)
-            data.write(name, array.T if part in ("q", "k", "v", "o") or name == "lm_head" else array)
+            data.write(name, weights.named(name) if part == "router" else weights.named(name).T)
+        data.begin(f"{layer}.gate_up")
+        for expert in range(s["experts"]):
+            for part in (0, 1):
+                data.write(f"{layer}.gate_up", weights.expert(layer, expert, part))
+        data.begin(f"{layer}.down")
+        for expert in range(s["experts"]):
+            data.write(f"{layer}.down", weights.expert(layer, expert, 2))
     data.file.close()
     initializers = list(g.initializers.values())
     for name, shape in matrices.items():
@@ -276,36 +279,38 @@ def write_gguf(s, weights, path):
     w.add_vocab_size(s["vocab"])
     w.add_tokenizer_model("no_vocab")
     w.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    ones = lambda count: np.ones(count, np.float32)
-    experts = {"gate": [], "up": [], "down": []}
-    infos = []
-    for name, array in weights.tensors():
-        layer, _, part = name.partition(".")
-        if part.startswith("expert"):
-            which = part.split(".")[1]
-            experts[which].append(array)
-            if len(experts[which]) == s["experts"]:
-                infos.append((f"blk.{layer}.ffn_{which}_exps.weight", np.stack(experts[which])))
-                experts[which] = []
-        elif name == "embed":
-            infos.append(("token_embd.weight", array))
-        elif name == "lm_head":
-            infos.append(("output.weight", array))
-        elif part == "router":
-            infos.append((f"blk.{layer}.ffn_gate_inp.weight", array.astype(np.float32)))
-        else:
-            infos.append((f"blk.{layer}.attn_{'output' if part == 'o' else part}.weight", array))
-    infos.append(("output_norm.weight", ones(s["hidden"])))
+    per_head = s["arch"] == "qwen3_moe"
+
+    def ones(count):
+        return lambda: np.ones(count, np.float32)
+
+    def stacked(layer, part):
+        return lambda: np.stack([weights.expert(layer, e, part) for e in range(s["experts"])])
+
+    # (name, shape, type, how to make it): one tensor at a time is in memory.
+    tensors = [("token_embd.weight", (s["vocab"], s["hidden"]), np.float16, lambda: weights.named("embed"))]
     for layer in range(s["layers"]):
-        per_head = s["arch"] == "qwen3_moe"
-        infos += [(f"blk.{layer}.attn_norm.weight", ones(s["hidden"])), (f"blk.{layer}.ffn_norm.weight", ones(s["hidden"])),
-                  (f"blk.{layer}.attn_q_norm.weight", ones(s["head"] * (1 if per_head else s["heads"]))),
-                  (f"blk.{layer}.attn_k_norm.weight", ones(s["head"] * (1 if per_head else s["kv_heads"])))]
-    for name, array in infos:
-        w.add_tensor(name, array)
+        at = f"blk.{layer}."
+        for part, name in (("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v"), ("o", "attn_output")):
+            tensors.append((f"{at}{name}.weight", weights.shape_of(f"{layer}.{part}"), np.float16,
+                            lambda key=f"{layer}.{part}": weights.named(key)))
+        tensors.append((f"{at}ffn_gate_inp.weight", (s["experts"], s["hidden"]), np.float32,
+                        lambda key=f"{layer}.router": weights.named(key).astype(np.float32)))
+        for norm, count in (("attn_norm", s["hidden"]), ("ffn_norm", s["hidden"]),
+                            ("attn_q_norm", s["head"] * (1 if per_head else s["heads"])),
+                            ("attn_k_norm", s["head"] * (1 if per_head else s["kv_heads"]))):
+            tensors.append((f"{at}{norm}.weight", (count,), np.float32, ones(count)))
+        for part, (name, rows, columns) in enumerate(weights.expert_shapes()):
+            tensors.append((f"{at}ffn_{name}_exps.weight", (s["experts"], rows, columns), np.float16, stacked(layer, part)))
+    tensors.append(("output_norm.weight", (s["hidden"],), np.float32, ones(s["hidden"])))
+    tensors.append(("output.weight", (s["vocab"], s["hidden"]), np.float16, lambda: weights.named("lm_head")))
+    for name, shape, kind, _ in tensors:
+        w.add_tensor_info(name, shape, np.dtype(kind), int(np.prod(shape)) * np.dtype(kind).itemsize)
     w.write_header_to_file()
     w.write_kv_data_to_file()
-    w.write_tensors_to_file()
+    w.write_ti_data_to_file()
+    for _, _, _, make in tensors:
+        w.write_tensor_data(make())
     w.close()
 
 
@@ -314,7 +319,7 @@ def main():
     parser.add_argument("shape", choices=sorted(SHAPES))
     parser.add_argument("--layers", type=int)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--gguf", action="store_true", help="model.gguf (float16) beside it; all weights in memory meanwhile")
+    parser.add_argument("--gguf", action="store_true", help="model.gguf (float16) beside it")
     parser.add_argument("--embedding-scale", type=float, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tiny", action="store_true", help="an eighth of each width, for tests")
