@@ -50,7 +50,7 @@ run build-release build_release
 if $quick; then
   run test-release ctest --test-dir build --output-on-failure -L quick --no-tests=error
 else
-  run test-release ctest --test-dir build --output-on-failure -LE measure --no-tests=error
+  run test-release ctest --test-dir build -j "$threads" --output-on-failure -LE measure --no-tests=error
 
   # The runtime builds with nothing but a compiler, and gives the same text on the other architecture.
   runtime_alone() {
