@@ -99,12 +99,15 @@ struct Part {
     return asBytes ? bitcast(k, four, byteType()) : four;
   }
   // Bytes of the fractions whose next digits are the codes. Units are visited again and again: what they share is the
-  // same value.
-  Expr fractions(int64_t dword) const {
+  // same value. `flipped`: with the top bit flipped, which tripling keeps (3 * 128 = 128 modulo 256).
+  Expr fractions(int64_t dword, bool flipped = false) const {
     const int64_t at = group.first / 4 + dword;
     Expr x = load(at / kTernaryUnit * kUnitBytes);
     if (!asBytes) {
       x = bitcast(k, x, byteType());
+    }
+    if (flipped) {
+      x = x ^ k.constant(byteType(), -128);
     }
     for (int64_t digit = 0; digit < at % kTernaryUnit; ++digit) {
       x = thrice(x);
@@ -121,7 +124,7 @@ struct Part {
   // The negated codes, -2 .. 0: comparisons with a third and two thirds of 256 give -1 where they hold. Instruction sets
   // compare signed bytes.
   Expr negatedCodes(int64_t dword) const {
-    Expr x = fractions(dword) ^ k.constant(byteType(), -128);
+    Expr x = fractions(dword, /*flipped=*/true);
     return signExtend(x > -43.0, 8) + signExtend(x > 42.0, 8);
   }
 };
@@ -130,35 +133,50 @@ struct Part {
 // AVX-512 VNNI: unsigned codes times signed activations, four a lane.
 //===----------------------------------------------------------------------===//
 
+// 64 times the digits of fractions, in dwords: the top two bits of three quarters of x - 1, which instructions for
+// averages (rounded up) and differences (not below zero) take.
+Expr digitsTimes64(KernelBuilder &k, Expr x) {
+  VectorType bytes = k.vec(k.b.getIntegerType(8), 4 * kLanes);
+  auto average = [&](Expr a, Expr b) { return intrinsic(k, "llvm.x86.avx512.pavg.b.512", bytes, {a, b}); };
+  Expr less = intrinsic(k, "llvm.usub.sat.v64i8", bytes, {x, k.constant(bytes, 1)});
+  Expr quarters = average(less, average(less, k.constant(bytes, 0)));
+  return bitcast(k, quarters, k.vec(k.b.getI32Type())) & static_cast<double>(0xC0C0C0C0);
+}
+
 Exprs vnniDots(KernelBuilder &k, const TileGroup &group) {
   VectorType lanes = k.vec(k.b.getI32Type());
   const Part part{k, group, 0, kLanes, /*asBytes=*/false};
   const size_t rows = group.activations.size();
   Exprs dots(rows, k.constant(lanes, 0)), high = dots, low = dots;
-  bool fractions = false;
   auto accumulate = [&](Exprs &sums, Expr codes, int64_t dword) {
     for (auto [activations, sum] : llvm::zip_equal(group.activations, sums)) {
       sum = intrinsic(k, "llvm.x86.avx512.vpdpbusd.512", lanes,
                       {sum, codes, broadcastDword(k, activations, dword, kLanes)});
     }
   };
+  // The digit of a fraction x is (3 x - x') / 256 with x' = 3 x mod 256. For few rows, two products are cheaper than
+  // taking the digit out.
+  const bool products = rows <= 2;
+  bool fractions = false;
   for (int64_t dword = 0; dword < kDwords; ++dword) {
     if (!isTernary(group.layout)) {
       accumulate(dots, part.codes(dword), dword);
     } else if (!part.inUnit(dword)) {
       accumulate(dots, part.pieceCodes(dword), dword);
-    } else {
-      // The digit of a fraction x is (3 x - x') / 256 with x' = 3 x mod 256: two products instead of taking it out.
+    } else if (products) {
       Expr x = part.fractions(dword);
       accumulate(high, bitcast(k, x, lanes), dword);
       accumulate(low, bitcast(k, part.thrice(x), lanes), dword);
+      fractions = true;
+    } else {
+      accumulate(high, digitsTimes64(k, part.fractions(dword)), dword);
       fractions = true;
     }
   }
   for (size_t m = 0; m < rows; ++m) {
     if (fractions) {
-      Expr multiple = high[m] + high[m] + high[m] - low[m];
-      dots[m] = dots[m] + shiftRightSigned(k, multiple, 8);
+      Expr multiple = products ? high[m] + high[m] + high[m] - low[m] : high[m];
+      dots[m] = dots[m] + shiftRightSigned(k, multiple, products ? 8 : 6);
     }
     dots[m] = finish(k, group.layout, dots[m], group.activationSums[m]);
   }
