@@ -54,6 +54,13 @@ void Session::Trace(const Step &step, const int32_t *ids, uint32_t count) const 
   }
 }
 
+void Session::Reroute(const Step &step, int32_t *ids, uint32_t count) const {
+  uint32_t top_k = bundle_->moe_layers[step.layer].top_k;
+  for (uint32_t row = 0; row < count; ++row) {
+    route_(route_user_, position_ + row, step.layer, ids + static_cast<uint64_t>(row) * top_k, top_k);
+  }
+}
+
 void Session::CallKernel(uint32_t index, const emoe_kernel_args &args) {
   const Kernel &kernel = bundle_->kernel_table[index];
   int64_t tiles = int64_t{kernel.tiles_fixed} + int64_t{kernel.tiles_per_token} * args.tokens;
@@ -111,6 +118,7 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
     operands.hidden = args.operand[3];
     operands.pairs = args.operand[4];
     operands.tokens = count;
+    if (route_ != nullptr) Reroute(step, static_cast<int32_t *>(args.operand[2]), count);
     // What the layer before could know counts, whatever was read ahead.
     if (predicting_ && count == 1) predictor_.Predict(step.layer, 1);
     predictor_.Observe(step.layer, operands.ids, count);

@@ -48,6 +48,10 @@ struct SessionOptions {
   // Told what each token chose: `ids` are top_k experts. May be null.
   void (*trace)(void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) = nullptr;
   void *trace_user = nullptr;
+  // May put other experts of the layer in place of those that the router chose; they get the weights of these. The logits
+  // mean nothing then: for measuring with routing of another model. May be null.
+  void (*route)(void *user, uint64_t position, uint32_t layer, int32_t *ids, uint32_t top_k) = nullptr;
+  void *route_user = nullptr;
   // Told of each experts step that ended well. May be null.
   void (*watch)(void *user, const LayerTimes &times) = nullptr;
   void *watch_user = nullptr;
@@ -127,6 +131,7 @@ class Session {
   void LookAhead(const Step &step, uint32_t count);
   void *Resolve(const Operand &operand, const int32_t *tokens, uint32_t first) const;
   void Trace(const Step &step, const int32_t *ids, uint32_t count) const;
+  void Reroute(const Step &step, int32_t *ids, uint32_t count) const;
 
   Arena arena_;  // holds this session too
   const Bundle *bundle_ = nullptr;
@@ -151,6 +156,8 @@ class Session {
   const std::atomic<bool> *stop_ = nullptr;
   void (*trace_)(void *, uint64_t, uint32_t, const int32_t *, uint32_t) = nullptr;
   void *trace_user_ = nullptr;
+  void (*route_)(void *, uint64_t, uint32_t, int32_t *, uint32_t) = nullptr;
+  void *route_user_ = nullptr;
   void (*look_ahead_)(void *, uint64_t, uint32_t, const int32_t *, uint32_t) = nullptr;
   void *look_ahead_user_ = nullptr;
   void (*watch_step_)(void *, const Step &, uint32_t, uint64_t) = nullptr;

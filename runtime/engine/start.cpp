@@ -156,6 +156,8 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   stop_ = options.stop;
   trace_ = options.trace;
   trace_user_ = options.trace_user;
+  route_ = options.route;
+  route_user_ = options.route_user;
   watch_step_ = options.watch_step;
   watch_user_ = options.watch_user;
   clock_ = options.clock;

@@ -96,6 +96,11 @@ void PrintJson(const BenchResult &r, double read_speed, const Session *session, 
         "\"records\": %llu, \"peak\": %llu, ", N(r.stats.hits), N(r.stats.misses), N(r.stats.bytes_read),
         static_cast<double>(r.stats.stall_ns) / 1e9, N(r.slots), N(r.records), N(r.peak));
   if (read_speed > 0) Print("\"read_bytes_per_second\": %.0f, ", read_speed);
+  if (options.routing != nullptr) {
+    Print("\"routing\": ");
+    PrintJsonString(options.routing, strlen(options.routing));
+    Print(", \"routing_tokens\": %llu, ", N(r.routed_tokens));
+  }
   Print("\"token\": {\"ms\": %.5f, \"p50_ms\": %.5f, \"p99_ms\": %.5f, \"dense_ms\": %.5f, \"experts_ms\": %.5f, "
         "\"stall_ms\": %.5f, \"other_ms\": %.5f, \"hits\": %.3f, \"misses\": %.3f, \"prefetch_hits\": %.3f, "
         "\"bytes\": %.0f, \"predicted_bytes\": %.0f, \"weight_bytes\": %.0f, \"one_by_one_ms\": %.5f, "
@@ -115,6 +120,9 @@ void PrintText(const BenchResult &r, double read_speed, const Session &session, 
   Print("pp%-5u %9.2f tok/s  (%.2f .. %.2f)\ntg%-5u %9.2f tok/s  (%.2f .. %.2f)\n", r.prompt_tokens, r.prompt.Mean(),
         r.prompt.Least(), r.prompt.Most(), r.generated_tokens, r.generation.Mean(), r.generation.Least(),
         r.generation.Most());
+  if (options.routing != nullptr) {
+    Print("routing: replayed from the %llu tokens of %s, not the model's own\n", N(r.routed_tokens), options.routing);
+  }
   Print("a token: %.3f ms (p50 %.3f, p99 %.3f) = dense %.3f + experts %.3f + waiting %.3f + other %.3f; "
         "%.1f hits, %.1f misses, %.3f MB read\n", t.ms, r.latency.Milliseconds(0.5), r.latency.Milliseconds(0.99),
         t.dense_ms, t.experts_ms, t.stall_ms, t.other_ms, t.hits, t.misses, t.bytes / 1e6);
@@ -256,6 +264,7 @@ int MeasureTable(const Options &given, BenchResult *result) {
   if (given.format == BenchFormat::kJson) {
     Print("[");
   } else {
+    if (given.routing != nullptr) Print("# routing: replayed from %s, not the model's own\n", given.routing);
     PrintRow(given.format, nullptr);
   }
   Options o = given;

@@ -6,6 +6,7 @@
 #include "runtime/text/math.h"
 #include "tools/emoe-rt/cpu_clock.h"
 #include "tools/emoe-rt/output.h"
+#include "tools/emoe-rt/routing.h"
 #include "tools/emoe-rt/start.h"
 
 namespace emoe::rt {
@@ -152,6 +153,12 @@ int MeasureBench(Work *work, BenchResult *result) {
   if (options.kernels) base.watch_step = WatchStep;
   base.watch_user = &account;
   base.clock = &clock;
+  Routing routing;
+  if (options.routing != nullptr) {
+    if (int code = routing.Open(options.routing, work->bundle)) return code;
+    routing.Attach(&base);
+    result->routed_tokens = routing.tokens();
+  }
   if (int code = work->MakeSession(length, false, false, &base)) return code;
   result->start_ms.Add(static_cast<double>(clock.Now() - begin) / 1e6);
   Session &session = *work->session;
@@ -169,6 +176,7 @@ int MeasureBench(Work *work, BenchResult *result) {
   for (uint32_t run = options.cold ? 0 : UINT32_MAX; run != options.repetitions; ++run) {
     for (uint32_t i = 0; i < options.prompt_tokens; ++i) ids[i] = feed.At(run, length, i);
     session.Reset();
+    routing.StartAt(uint64_t{run + 1} * length);
     uint64_t start = clock.Now();
     Status status = session.Forward(ids, options.prompt_tokens, Want::kLast);
     uint64_t middle = clock.Now(), before = middle;

@@ -36,6 +36,7 @@ struct BenchResult {
   uint64_t total_ns = 0, bytes = 0, predicted_bytes = 0, prefetch_hits = 0;
   uint64_t weight_bytes = 0;  // that kernels read
   uint64_t slots = 0, records = 0, peak = 0;
+  uint64_t routed_tokens = 0;  // of the trace that stands in for the model's routing; 0: none does
   SessionStats stats;  // of prompts too; what it says of predictions, of the run before the first too
   // Where the time went, and what it would be by two formulas for the same misses on the stated storage: everything one
   // after the other, and, in each layer, reading beside the computing of what is in memory, where only the last record

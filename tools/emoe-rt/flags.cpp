@@ -263,6 +263,8 @@ const Flag kFlags[] = {
     {"--tokens", "FILE", "token ids as text, taken as they are (bench: instead of random ones and sampling)",
      kLogits | kBench,
      [](Options *o, const char *v) { return *(o->tokens = v) != 0; }},
+    {"--routing", "FILE", "experts as this trace says, not as the model's routers choose: for weights that were made up", kBench,
+     [](Options *o, const char *v) { return *(o->routing = v) != 0; }},
     {"-o", "OUT.npy", "where the float32 logits [tokens, vocab] go", kLogits,
      [](Options *o, const char *v) { return *(o->output = v) != 0; }},
     {"--text", "FILE...", "texts to evaluate", kEval,

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "test/runtime/engine/fake_model.h"
 
 namespace emoe::rt {
@@ -169,6 +171,37 @@ TEST(Session, TellsWhatWasChosen) {
   std::vector<int32_t> tokens = Tokens(3);
   ASSERT_TRUE(session->Forward(tokens.data(), 3, Want::kNone).ok());
   EXPECT_EQ(seen, (std::vector<uint64_t>{0, 10, 1, 11, 2, 12, 20, 21, 22}));
+}
+
+TEST(Session, ReplaysRouting) {
+  struct Replay {
+    std::map<uint64_t, std::vector<int32_t>> chosen;  // by position * 10 + layer
+    int32_t shift = 0;
+  };
+  Model model;
+  std::vector<int32_t> tokens = Tokens(7);
+  const std::vector<float> expected = model.Reference(tokens);
+  auto record = [](void *user, uint64_t position, uint32_t layer, const int32_t *ids, uint32_t top_k) {
+    static_cast<Replay *>(user)->chosen[position * 10 + layer].assign(ids, ids + top_k);
+  };
+  Replay own, seen;
+  SessionOptions options = Options(2, 3);
+  options.trace = record;
+  options.trace_user = &own;
+  ASSERT_EQ(LogitsOf(model, options, tokens), expected);
+  options.trace_user = &seen;
+  options.route = [](void *user, uint64_t position, uint32_t layer, int32_t *ids, uint32_t top_k) {
+    const auto &own = *static_cast<Replay *>(user);
+    for (uint32_t i = 0; i < top_k; ++i) ids[i] = (own.chosen.at(position * 10 + layer)[i] + own.shift) % kExperts;
+  };
+  options.route_user = &own;
+  EXPECT_EQ(LogitsOf(model, options, tokens), expected);
+  EXPECT_EQ(seen.chosen, own.chosen);
+  own.shift = 1;
+  EXPECT_NE(LogitsOf(model, options, tokens), expected);
+  for (const auto &[at, ids] : seen.chosen) {
+    for (size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(ids[i], (own.chosen.at(at)[i] + 1) % int32_t{kExperts}) << at;
+  }
 }
 
 TEST(Session, ATapSeesWhatAnExpertStepReadAndWrote) {
