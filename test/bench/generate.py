@@ -21,12 +21,21 @@ SHAPES = {
                         vocab=50304, theta=10000.0, eps=1e-5, renorm=False),
     "qwen3-30b-a3b": dict(arch="qwen3_moe", layers=48, hidden=2048, heads=32, kv_heads=4, head=128, experts=128, top_k=8,
                           width=768, vocab=151936, theta=1e6, eps=1e-6, renorm=True),
+    "gpt-oss-20b": dict(arch="gpt_oss", layers=24, hidden=2880, heads=64, kv_heads=8, head=64, experts=32, top_k=4, width=2880,
+                        vocab=201088, theta=150000.0, eps=1e-5, renorm=False, window=128),
+    "granite-1b-a400m": dict(arch="granitemoe", layers=24, hidden=1024, heads=16, kv_heads=8, head=64, experts=32, top_k=8,
+                             width=512, vocab=49155, theta=10000.0, eps=1e-6, renorm=False, embedding_factor=12.0,
+                             attention_scale=0.015625, residual_factor=0.22, logits_divisor=6.0, tied=True),
 }
+YARN = dict(factor=32.0, context=4096, fast=32.0, slow=1.0)  # of gpt-oss
+LIMIT, ALPHA = 7.0, 1.702  # of its experts
 POOL = 1 << 24  # random numbers
 
 
 class Weights:
     """Float16 matrices by name, always the same for a seed."""
+
+    SMALL = ("q_bias", "k_bias", "v_bias", "o_bias", "router_bias", "sinks", "gate_bias", "up_bias", "down_bias")
 
     def __init__(self, shape, seed, embedding_scale):
         self.shape, self.seed, self.scale = shape, seed, embedding_scale
@@ -57,20 +66,30 @@ class Weights:
 
     def shape_of(self, name):
         s = self.shape
-        return {"embed": (s["vocab"], s["hidden"]), "lm_head": (s["vocab"], s["hidden"]),
+        return {"q_bias": (1, s["heads"] * s["head"]), "k_bias": (1, s["kv_heads"] * s["head"]),
+                "v_bias": (1, s["kv_heads"] * s["head"]), "o_bias": (1, s["hidden"]), "router_bias": (1, s["experts"]),
+                "sinks": (1, s["heads"]), "gate_bias": (s["experts"], s["width"]), "up_bias": (s["experts"], s["width"]),
+                "down_bias": (s["experts"], s["hidden"]), "embed": (s["vocab"], s["hidden"]), "lm_head": (s["vocab"], s["hidden"]),
                 "q": (s["heads"] * s["head"], s["hidden"]), "k": (s["kv_heads"] * s["head"], s["hidden"]),
                 "v": (s["kv_heads"] * s["head"], s["hidden"]), "o": (s["hidden"], s["heads"] * s["head"]),
                 "router": (s["experts"], s["hidden"])}[name.split(".")[-1]]
 
     def named(self, name):
-        """embed, lm_head, or LAYER.q, .k, .v, .o, .router."""
+        """embed, lm_head, or LAYER.q, .k, .v, .o, .router, and with biases LAYER.sinks, LAYER.q_bias and so on, .gate_bias [expert,
+        row], .up_bias, .down_bias."""
         rows, columns = self.shape_of(name)
+        if name == "lm_head" and self.shape.get("tied"):
+            name = "embed"
         if name == "embed":
             return self.matrix(0, rows, columns, self.scale * columns ** -0.5)
         if name == "lm_head":
             return self.matrix(1, rows, columns)
         layer, part = name.split(".")
-        return self.matrix(1000 + int(layer) * 10000 + ("q", "k", "v", "o", "router").index(part), rows, columns)
+        base = 1000 + int(layer) * 10000
+        if part in self.SMALL:
+            values = self.matrix(base + 9000 + self.SMALL.index(part), rows, columns, 0.1)
+            return values if part in ("gate_bias", "up_bias", "down_bias") else values[0]
+        return self.matrix(base + ("q", "k", "v", "o", "router").index(part), rows, columns)
 
 
 class Graph:
@@ -105,97 +124,197 @@ class Graph:
         return self.op("Mul", weight, self.op("Cast", y, to=TensorProto.FLOAT16))
 
 
-def build(s):
-    """(graph, names of the initializers that hold matrices, in the order of Weights.tensors, with their shapes)."""
-    g, weights = Graph(), {}
+def frequencies(s):
+    """Of the rotary embedding, float32 [head / 2], and the factor of its cosines and sines."""
+    pairs = np.arange(0, s["head"], 2, dtype=np.float64)
+    inverse = s["theta"] ** (-pairs / s["head"])
+    if s["arch"] != "gpt_oss":
+        return inverse.astype(np.float32), 1.0
 
-    def vector(name, count):
-        g.initializers[name] = onnx.numpy_helper.from_array(np.ones(count, np.float16), name)
-        return name
+    def turning(turns):
+        """The pair of columns that turns so often in the context of YARN's first training (arXiv 2309.00071)."""
+        return s["head"] * np.log(YARN["context"] / (turns * 2 * np.pi)) / (2 * np.log(s["theta"]))
 
-    def matrix(name, shape):
-        weights[name] = shape
-        return name
+    low, high = max(turning(YARN["fast"]), 0), min(turning(YARN["slow"]), s["head"] - 1)
+    slow = np.clip((pairs / 2 - low) / (high - low), 0, 1)
+    return (inverse * (1 - slow) + inverse / YARN["factor"] * slow).astype(np.float32), 0.1 * np.log(YARN["factor"]) + 1
 
-    d, heads, kv, head = s["hidden"], s["heads"], s["kv_heads"], s["head"]
-    tokens = g.op("Squeeze", g.op("Shape", "input_ids", start=1, end=2))
-    past = g.op("Squeeze", g.op("Shape", "past_key_values.0.key", start=2, end=3))
-    total = g.op("Add", past, tokens)
-    zero, one = g.scalar("zero", 0, np.int64), g.scalar("one", 1, np.int64)
-    rows = g.op("Add", g.op("Range", zero, tokens, one), past)
-    columns = g.op("Range", zero, total, one)
-    rows = g.op("Unsqueeze", g.op("Unsqueeze", rows, g.ints(0, 1)), g.ints(3))
-    columns = g.op("Unsqueeze", g.op("Unsqueeze", columns, g.ints(0, 1)), g.ints(2))
-    seen = g.op("LessOrEqual", columns, rows)
-    hidden_mask = g.op("Mul", g.op("Cast", g.op("Not", seen), to=TensorProto.FLOAT16), g.scalar("least", -65504.0))
-    inverse = (1.0 / s["theta"] ** (np.arange(0, head, 2) / head)).astype(np.float32)
-    g.initializers["inv_freq"] = onnx.numpy_helper.from_array(inverse, "inv_freq")
-    angle = g.op("Mul", g.op("Cast", g.op("Unsqueeze", "position_ids", g.ints(2)), to=TensorProto.FLOAT), "inv_freq")
-    angle = g.op("Concat", angle, angle, axis=-1)
-    cos = g.op("Unsqueeze", g.op("Cast", g.op("Cos", angle), to=TensorProto.FLOAT16), g.ints(1))
-    sin = g.op("Unsqueeze", g.op("Cast", g.op("Sin", angle), to=TensorProto.FLOAT16), g.ints(1))
 
-    def rotate(x):
-        low = g.op("Slice", x, g.ints(0), g.ints(head // 2), g.ints(3), g.ints(1))
-        high = g.op("Slice", x, g.ints(head // 2), g.ints(2 ** 63 - 1), g.ints(3), g.ints(1))
-        turned = g.op("Concat", g.op("Neg", high), low, axis=-1)
-        return g.op("Add", g.op("Mul", x, cos), g.op("Mul", turned, sin))
+class Model:
+    """A decoder as a graph. Matrices are left to `matrices`, in which their shapes are."""
 
-    def in_heads(x, count):
-        return g.op("Reshape", x, g.ints(1, -1, count, head), allowzero=1)
-
-    x = g.op("Gather", matrix("embed", (s["vocab"], d)), "input_ids", axis=0)
-    inputs, outputs = [], []
-    for layer in range(s["layers"]):
-        y = g.norm(x, vector(f"{layer}.input_norm", d), s["eps"])
-        q, k, v = (g.op("MatMul", y, matrix(f"{layer}.{name}", (d, n * head)))
-                   for name, n in (("q", heads), ("k", kv), ("v", kv)))
-        per_head = s["arch"] == "qwen3_moe"
-        if not per_head:
-            q, k = (g.norm(t, vector(f"{layer}.{n}_norm", c * head), s["eps"]) for t, n, c in ((q, "q", heads), (k, "k", kv)))
-        q, k, v = in_heads(q, heads), in_heads(k, kv), in_heads(v, kv)
-        if per_head:
-            q, k = (g.norm(t, vector(f"{layer}.{n}_norm", head), s["eps"]) for t, n in ((q, "q"), (k, "k")))
-        q, k, v = (g.op("Transpose", t, perm=[0, 2, 1, 3]) for t in (q, k, v))
-        q, k = rotate(q), rotate(k)
-        inputs += [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
-        outputs += [f"present.{layer}.key", f"present.{layer}.value"]
-        g.op("Concat", inputs[-2], k, axis=-2)
-        k = g.rename(k, outputs[-2])
-        g.op("Concat", inputs[-1], v, axis=-2)
-        v = g.rename(v, outputs[-1])
-        if kv != heads:
-            shape = g.op("Concat", g.ints(1), g.ints(kv), g.ints(heads // kv), g.op("Reshape", total, g.ints(-1)), g.ints(head),
+    def __init__(self, s, weights):
+        self.s, self.weights, self.g = s, weights, Graph()
+        self.matrices, self.inputs, self.outputs = {}, [], []
+        self.gpt = s["arch"] == "gpt_oss"
+        g, head = self.g, s["head"]
+        tokens = g.op("Squeeze", g.op("Shape", "input_ids", start=1, end=2))
+        past = g.op("Squeeze", g.op("Shape", "input.past_key_values.layers.0.keys", start=2, end=3))
+        self.total = g.op("Add", past, tokens)
+        zero, one = g.scalar("zero", 0, np.int64), g.scalar("one", 1, np.int64)
+        rows = g.op("Add", g.op("Range", zero, tokens, one), past)
+        columns = g.op("Range", zero, self.total, one)
+        rows = g.op("Unsqueeze", g.op("Unsqueeze", rows, g.ints(0, 1)), g.ints(3))
+        columns = g.op("Unsqueeze", g.op("Unsqueeze", columns, g.ints(0, 1)), g.ints(2))
+        seen = g.op("LessOrEqual", columns, rows)
+        if self.gpt:
+            near = g.op("Greater", columns, g.op("Sub", rows, g.scalar("window", s["window"], np.int64)))
+            near = g.op("And", g.op("And", g.scalar("true", True, np.bool_), near), seen)
+            shape = g.op("Concat", g.ints(1), g.ints(1), g.op("Reshape", tokens, g.ints(-1)), g.op("Reshape", self.total, g.ints(-1)),
                          axis=0)
+            nothing, least = g.scalar("nothing", 0.0), g.scalar("least", -65504.0)
+            self.masks = [g.op("Where", g.op("Expand", m, shape), nothing, least) for m in (near, seen)]
+        else:
+            mask = g.op("Mul", g.op("Cast", g.op("Not", seen), to=TensorProto.FLOAT16), g.scalar("least", -65504.0))
+            self.masks = [mask, mask]
+        inverse, factor = frequencies(s)
+        g.initializers["inv_freq"] = onnx.numpy_helper.from_array(inverse, "inv_freq")
+        angle = g.op("Mul", g.op("Cast", g.op("Unsqueeze", "position_ids", g.ints(2)), to=TensorProto.FLOAT), "inv_freq")
+        angle = angle if self.gpt else g.op("Concat", angle, angle, axis=-1)
+        turns = [g.op("Cos", angle), g.op("Sin", angle)]
+        if self.gpt:
+            turns = [g.op("Mul", t, g.scalar("turn_factor", factor, np.float32)) for t in turns]
+        self.cos, self.sin = (g.op("Unsqueeze", g.op("Cast", t, to=TensorProto.FLOAT16), g.ints(1)) for t in turns)
+
+    def vector(self, name, count):
+        self.g.initializers[name] = onnx.numpy_helper.from_array(np.ones(count, np.float16), name)
+        return name
+
+    def small(self, name, values=None, shape=None):
+        values = self.weights.named(name) if values is None else values
+        self.g.initializers[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(values.reshape(shape or values.shape)), name)
+        return name
+
+    def matrix(self, name, shape):
+        self.matrices[name] = shape
+        return name
+
+    def linear(self, x, layer, part, rows, columns):
+        y = self.g.op("MatMul", x, self.matrix(f"{layer}.{part}", (columns, rows)))
+        return self.g.op("Add", y, self.small(f"{layer}.{part}_bias")) if self.gpt else y
+
+    def rotate(self, x):
+        g, half = self.g, self.s["head"] // 2
+        if self.gpt:
+            low, high = g.op("Split", x, axis=3, num_outputs=2, outputs=2)
+            return g.op("Concat", g.op("Sub", g.op("Mul", low, self.cos), g.op("Mul", high, self.sin)),
+                        g.op("Add", g.op("Mul", high, self.cos), g.op("Mul", low, self.sin)), axis=-1)
+        low = g.op("Slice", x, g.ints(0), g.ints(half), g.ints(3), g.ints(1))
+        high = g.op("Slice", x, g.ints(half), g.ints(2 ** 63 - 1), g.ints(3), g.ints(1))
+        turned = g.op("Concat", g.op("Neg", high), low, axis=-1)
+        return g.op("Add", g.op("Mul", x, self.cos), g.op("Mul", turned, self.sin))
+
+    def residual(self, x, y):
+        if "residual_factor" in self.s:
+            y = self.g.op("Mul", y, self.g.scalar("residual_factor", self.s["residual_factor"]))
+        return self.g.op("Add", x, y)
+
+    def attention(self, x, layer):
+        s, g = self.s, self.g
+        d, heads, kv, head = s["hidden"], s["heads"], s["kv_heads"], s["head"]
+        y = g.norm(x, self.vector(f"{layer}.input_norm", d), s["eps"])
+        q, k, v = (self.linear(y, layer, name, n * head, d) for name, n in (("q", heads), ("k", kv), ("v", kv)))
+        if s["arch"] == "olmoe":
+            q, k = (g.norm(t, self.vector(f"{layer}.{n}_norm", c * head), s["eps"]) for t, n, c in ((q, "q", heads), (k, "k", kv)))
+        q, k, v = (g.op("Reshape", t, g.ints(1, -1, n, head), allowzero=1) for t, n in ((q, heads), (k, kv), (v, kv)))
+        if s["arch"] == "qwen3_moe":
+            q, k = (g.norm(t, self.vector(f"{layer}.{n}_norm", head), s["eps"]) for t, n in ((q, "q"), (k, "k")))
+        q, k, v = (g.op("Transpose", t, perm=[0, 2, 1, 3]) for t in (q, k, v))
+        q, k = self.rotate(q), self.rotate(k)
+        names = [f"put.past_key_values.layers.{layer}.{which}" for which in ("keys", "values")]
+        for name, tensor in zip(names, (k, v)):
+            self.inputs.append("in" + name)
+            self.outputs.append("out" + name)
+            g.op("Concat", "in" + name, tensor, axis=-2)
+            g.rename(None, "out" + name)
+        k, v = ("out" + name for name in names)
+        if kv != heads:
+            shape = g.op("Concat", g.ints(1), g.ints(kv), g.ints(heads // kv), g.op("Reshape", self.total, g.ints(-1)),
+                         g.ints(head), axis=0)
             k, v = (g.op("Reshape", g.op("Expand", g.op("Unsqueeze", t, g.ints(2)), shape), g.ints(1, heads, -1, head),
                          allowzero=1) for t in (k, v))
-        scale = g.scalar("scale", head ** -0.25)
-        scores = g.op("MatMul", g.op("Mul", q, scale), g.op("Mul", g.op("Transpose", k, perm=[0, 1, 3, 2]), scale))
-        mixed = g.op("MatMul", g.op("Softmax", g.op("Add", scores, hidden_mask), axis=-1), v)
+        k, mask = g.op("Transpose", k, perm=[0, 1, 3, 2]), self.masks[layer % 2]
+        if self.gpt:
+            scores = g.op("Add", g.op("Mul", g.op("MatMul", q, k), g.scalar("scale", head ** -0.5)), mask)
+            sinks = self.small(f"{layer}.sinks", shape=(1, heads, 1, 1))
+            rows = g.op("Concat", g.ints(1), g.ints(1), g.op("Shape", "input_ids", start=1, end=2), g.ints(1), axis=0)
+            scores = g.op("Concat", scores, g.op("Expand", sinks, rows), axis=-1)
+            scores = g.op("Softmax", g.op("Sub", scores, g.op("ReduceMax", scores, g.ints(-1), keepdims=1)), axis=-1)
+            chances = g.op("Slice", scores, g.ints(0), g.ints(-1), g.ints(3), g.ints(1))
+        else:
+            scale = g.scalar("scale", s.get("attention_scale", head ** -0.5) ** 0.5)
+            scores = g.op("MatMul", g.op("Mul", q, scale), g.op("Mul", k, scale))
+            chances = g.op("Softmax", g.op("Add", scores, mask), axis=-1)
+        mixed = g.op("MatMul", chances, v)
         mixed = g.op("Reshape", g.op("Transpose", mixed, perm=[0, 2, 1, 3]), g.ints(1, -1, heads * head), allowzero=1)
-        x = g.op("Add", x, g.op("MatMul", mixed, matrix(f"{layer}.o", (heads * head, d))))
-        y = g.op("Reshape", g.norm(x, vector(f"{layer}.post_norm", d), s["eps"]), g.ints(-1, d), allowzero=1)
-        logits = g.op("Gemm", y, matrix(f"{layer}.router", (s["experts"], d)), transB=1)
-        chances = g.op("Softmax", g.op("Cast", logits, to=TensorProto.FLOAT), axis=-1)
-        weight, chosen = g.op("TopK", chances, g.ints(s["top_k"]), axis=-1, largest=1, sorted=1, outputs=2)
+        return self.residual(x, self.linear(mixed, layer, "o", d, heads * head))
+
+    def route(self, y, layer):
+        """(weights, chosen experts), [tokens, top_k] each."""
+        s, g = self.s, self.g
+        router = self.matrix(f"{layer}.router", (s["experts"], s["hidden"]))
+        if self.gpt:
+            logits = g.op("Gemm", y, router, self.small(f"{layer}.router_bias"), transB=1)
+            best, chosen = g.op("TopK", logits, g.ints(s["top_k"]), axis=-1, largest=1, sorted=1, outputs=2)
+            return g.op("Softmax", best, axis=1), chosen
+        logits = g.op("Cast", g.op("Gemm", y, router, transB=1), to=TensorProto.FLOAT)
+        if s["arch"] == "granitemoe":
+            best, chosen = g.op("TopK", logits, g.ints(s["top_k"]), axis=-1, largest=1, sorted=1, outputs=2)
+            return g.op("Cast", g.op("Softmax", best, axis=-1), to=TensorProto.FLOAT16), chosen
+        weight, chosen = g.op("TopK", g.op("Softmax", logits, axis=-1), g.ints(s["top_k"]), axis=-1, largest=1, sorted=1,
+                              outputs=2)
         if s["renorm"]:
             weight = g.op("Div", weight, g.op("ReduceSum", weight, g.ints(-1), keepdims=1))
-        weight = g.op("Cast", weight, to=TensorProto.FLOAT16)
-        repeated = g.op("Reshape", g.op("Tile", g.op("Unsqueeze", y, g.ints(1)), g.ints(1, s["top_k"], 1)), g.ints(-1, d))
+        return g.op("Cast", weight, to=TensorProto.FLOAT16), chosen
+
+    def expert_product(self, x, layer, part, rows, columns, chosen):
+        """Of [pairs, columns] with each pair's expert; gpt-oss has its matrices the other way round, and biases."""
+        g, experts = self.g, self.s["experts"]
+        if not self.gpt:
+            matrix = g.op("GatherND", self.matrix(f"{layer}.{part}", (experts, rows, columns)), chosen)
+            return g.op("Squeeze", g.op("MatMul", matrix, g.op("Unsqueeze", x, g.ints(-1))), g.ints(-1))
+        matrix = g.op("GatherND", self.matrix(f"{layer}.{part}", (experts, columns, rows)), chosen)
+        values = self.weights.named(f"{layer}.down_bias") if part == "down" else np.stack(
+            [self.weights.named(f"{layer}.{w}_bias") for w in ("gate", "up")], -1).reshape(experts, rows)
+        bias = g.op("GatherND", self.small(f"{layer}.{part}_bias", values), chosen)
+        y = g.op("Add", g.op("Squeeze", g.op("MatMul", g.op("Unsqueeze", x, g.ints(1)), matrix), g.ints(1)), bias)
+        return g.op("Squeeze", g.op("Unsqueeze", y, g.ints(1)), g.ints(1))
+
+    def mixture(self, x, layer):
+        s, g = self.s, self.g
+        d, width, top_k = s["hidden"], s["width"], s["top_k"]
+        y = g.op("Reshape", g.norm(x, self.vector(f"{layer}.post_norm", d), s["eps"]), g.ints(-1, d), allowzero=1)
+        weight, chosen = self.route(y, layer)
+        repeated = g.op("Reshape", g.op("Tile", g.op("Unsqueeze", y, g.ints(1)), g.ints(1, top_k, 1)), g.ints(-1, d))
         weight = g.op("Reshape", weight, g.ints(-1), allowzero=1)
         chosen = g.op("Unsqueeze", g.op("Reshape", chosen, g.ints(-1), allowzero=1), g.ints(-1))
-        both = g.op("MatMul", g.op("GatherND", matrix(f"{layer}.gate_up", (s["experts"], 2 * s["width"], d)), chosen),
-                    g.op("Unsqueeze", repeated, g.ints(-1)))
-        gate, up = g.op("Split", g.op("Squeeze", both, g.ints(-1)), axis=1, num_outputs=2, outputs=2)
-        h = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-        down = g.op("Squeeze", g.op("MatMul", g.op("GatherND", matrix(f"{layer}.down", (s["experts"], d, s["width"])), chosen),
-                                    g.op("Unsqueeze", h, g.ints(-1))), g.ints(-1))
-        pairs = g.op("Reshape", g.op("Mul", down, g.op("Unsqueeze", weight, g.ints(-1))), g.ints(-1, s["top_k"], d), allowzero=1)
-        x = g.op("Add", x, g.op("Reshape", g.op("ReduceSum", pairs, g.ints(1), keepdims=0), g.ints(1, -1, d), allowzero=1))
-    y = g.norm(x, vector("norm", d), s["eps"])
-    g.op("MatMul", y, matrix("lm_head", (d, s["vocab"])))
-    g.rename(None, "logits")
-    return g, weights, inputs, outputs
+        both = self.expert_product(repeated, layer, "gate_up", 2 * width, d, chosen)
+        if self.gpt:
+            gate, up = (g.op("Slice", both, g.ints(first), g.ints(2 ** 63 - 1), g.ints(1), g.ints(2)) for first in (0, 1))
+            limit, lowest = g.scalar("limit", LIMIT), g.scalar("lowest", -LIMIT)
+            gate, up = g.op("Clip", gate, "", limit), g.op("Clip", up, lowest, limit)
+            gate = g.op("Mul", gate, g.op("Sigmoid", g.op("Mul", gate, g.scalar("alpha", ALPHA))))
+            h = g.op("Mul", g.op("Add", up, g.scalar("unit", 1.0)), gate)
+        else:
+            gate, up = g.op("Split", both, axis=1, num_outputs=2, outputs=2)
+            h = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
+        down = self.expert_product(h, layer, "down", d, width, chosen)
+        pairs = g.op("Reshape", g.op("Mul", down, g.op("Unsqueeze", weight, g.ints(-1))), g.ints(-1, top_k, d), allowzero=1)
+        return self.residual(x, g.op("Reshape", g.op("ReduceSum", pairs, g.ints(1), keepdims=0), g.ints(1, -1, d), allowzero=1))
+
+    def build(self):
+        s, g = self.s, self.g
+        x = g.op("Gather", self.matrix("embed", (s["vocab"], s["hidden"])), "input_ids", axis=0)
+        if "embedding_factor" in s:
+            x = g.op("Mul", x, g.scalar("embedding_factor", s["embedding_factor"]))
+        for layer in range(s["layers"]):
+            x = self.mixture(self.attention(x, layer), layer)
+        y = g.norm(x, self.vector("norm", s["hidden"]), s["eps"])
+        head = g.op("Transpose", "embed", perm=[1, 0]) if s.get("tied") else self.matrix("lm_head", (s["hidden"], s["vocab"]))
+        y = g.op("MatMul", y, head)
+        if "logits_divisor" in s:
+            g.op("Div", y, g.scalar("logits_divisor", s["logits_divisor"]))
+        g.rename(None, "logits")
 
 
 class DataFile:
@@ -213,10 +332,12 @@ class DataFile:
 
 
 def write_onnx(s, weights, folder):
-    g, matrices, inputs, outputs = build(s)
+    model = Model(s, weights)
+    model.build()
+    g, matrices, inputs, outputs = model.g, model.matrices, model.inputs, model.outputs
     os.makedirs(folder, exist_ok=True)
     data = DataFile(os.path.join(folder, "model.onnx.data"))
-    for name in ("embed", "lm_head"):
+    for name in ("embed",) if s.get("tied") else ("embed", "lm_head"):
         data.begin(name)
         data.write(name, weights.named(name).T if name == "lm_head" else weights.named(name))
     for layer in range(s["layers"]):
@@ -226,11 +347,16 @@ def write_onnx(s, weights, folder):
             data.write(name, weights.named(name) if part == "router" else weights.named(name).T)
         data.begin(f"{layer}.gate_up")
         for expert in range(s["experts"]):
-            for part in (0, 1):
-                data.write(f"{layer}.gate_up", weights.expert(layer, expert, part))
+            gate, up = (weights.expert(layer, expert, part) for part in (0, 1))
+            if s["arch"] == "gpt_oss":
+                data.write(f"{layer}.gate_up", np.stack([gate.T, up.T], -1))
+            else:
+                data.write(f"{layer}.gate_up", gate)
+                data.write(f"{layer}.gate_up", up)
         data.begin(f"{layer}.down")
         for expert in range(s["experts"]):
-            data.write(f"{layer}.down", weights.expert(layer, expert, 2))
+            down = weights.expert(layer, expert, 2)
+            data.write(f"{layer}.down", down.T if s["arch"] == "gpt_oss" else down)
     data.file.close()
     initializers = list(g.initializers.values())
     for name, shape in matrices.items():
@@ -253,15 +379,16 @@ def write_onnx(s, weights, folder):
     with open(os.path.join(folder, "config.json"), "w") as file:
         json.dump({"model_type": s["arch"], "num_hidden_layers": s["layers"], "hidden_size": s["hidden"],
                    "num_attention_heads": s["heads"], "num_key_value_heads": s["kv_heads"], "head_dim": s["head"],
-                   "num_experts": s["experts"], "num_experts_per_tok": s["top_k"], "moe_intermediate_size": s["width"],
+                   "num_local_experts" if s["arch"] in ("gpt_oss", "granitemoe") else "num_experts": s["experts"], "num_experts_per_tok": s["top_k"], "moe_intermediate_size": s["width"],
                    "intermediate_size": s["width"], "vocab_size": s["vocab"], "rope_theta": s["theta"], "rms_norm_eps": s["eps"],
                    "norm_topk_prob": s["renorm"], "max_position_embeddings": 4096, "hidden_act": "silu",
-                   "tie_word_embeddings": False}, file, indent=1)
+                   "tie_word_embeddings": s.get("tied", False),
+                   **({"sliding_window": s["window"], "swiglu_limit": LIMIT} if "window" in s else {})}, file, indent=1)
 
 
 def write_gguf(s, weights, path):
     import gguf
-    arch = {"olmoe": "olmoe", "qwen3_moe": "qwen3moe"}[s["arch"]]
+    arch = {"olmoe": "olmoe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss", "granitemoe": "granitemoe"}[s["arch"]]
     w = gguf.GGUFWriter(path, arch)
     w.add_block_count(s["layers"])
     w.add_context_length(4096)
@@ -277,33 +404,64 @@ def write_gguf(s, weights, path):
     w.add_expert_count(s["experts"])
     w.add_expert_used_count(s["top_k"])
     w.add_vocab_size(s["vocab"])
+    w.add_rope_dimension_count(s["head"])
+    if s["arch"] == "gpt_oss":
+        w.add_sliding_window(s["window"])
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(YARN["factor"])
+        w.add_rope_scaling_orig_ctx_len(YARN["context"])
+    if s["arch"] == "granitemoe":
+        w.add_embedding_scale(s["embedding_factor"])
+        w.add_attention_scale(s["attention_scale"])
+        w.add_residual_scale(s["residual_factor"])
+        w.add_logit_scale(s["logits_divisor"])
     w.add_tokenizer_model("no_vocab")
     w.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    per_head = s["arch"] == "qwen3_moe"
+    norms = [("attn_norm", s["hidden"]), ("post_attention_norm" if s["arch"] == "gpt_oss" else "ffn_norm", s["hidden"])]
+    if s["arch"] in ("olmoe", "qwen3_moe"):
+        wide = s["arch"] == "olmoe"
+        norms += [("attn_q_norm", s["head"] * (s["heads"] if wide else 1)),
+                  ("attn_k_norm", s["head"] * (s["kv_heads"] if wide else 1))]
 
     def ones(count):
         return lambda: np.ones(count, np.float32)
+
+    def named(key):
+        value = weights.named(key)
+        if s["arch"] == "granitemoe" and key.split(".")[-1] in ("q", "k"):
+            # There llama.cpp turns neighbouring columns; the halves become neighbours.
+            heads = s["heads"] if key.endswith("q") else s["kv_heads"]
+            value = value.reshape(heads, 2, s["head"] // 2, -1).swapaxes(1, 2).reshape(value.shape)
+        return value
 
     def stacked(layer, part):
         return lambda: np.stack([weights.expert(layer, e, part) for e in range(s["experts"])])
 
     # (name, shape, type, how to make it): one tensor at a time is in memory.
     tensors = [("token_embd.weight", (s["vocab"], s["hidden"]), np.float16, lambda: weights.named("embed"))]
+
+    def add(name, key, kind, one_row=False):
+        shape = weights.shape_of(key)
+        tensors.append((name, shape[1:] if one_row else shape, kind, lambda: named(key).astype(kind)))
+
     for layer in range(s["layers"]):
         at = f"blk.{layer}."
-        for part, name in (("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v"), ("o", "attn_output")):
-            tensors.append((f"{at}{name}.weight", weights.shape_of(f"{layer}.{part}"), np.float16,
-                            lambda key=f"{layer}.{part}": weights.named(key)))
-        tensors.append((f"{at}ffn_gate_inp.weight", (s["experts"], s["hidden"]), np.float32,
-                        lambda key=f"{layer}.router": weights.named(key).astype(np.float32)))
-        for norm, count in (("attn_norm", s["hidden"]), ("ffn_norm", s["hidden"]),
-                            ("attn_q_norm", s["head"] * (1 if per_head else s["heads"])),
-                            ("attn_k_norm", s["head"] * (1 if per_head else s["kv_heads"]))):
+        names = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "router": "ffn_gate_inp"}
+        for part, name in names.items():
+            add(f"{at}{name}.weight", f"{layer}.{part}", np.float32 if part == "router" else np.float16)
+        for norm, count in norms:
             tensors.append((f"{at}{norm}.weight", (count,), np.float32, ones(count)))
         for part, (name, rows, columns) in enumerate(weights.expert_shapes()):
             tensors.append((f"{at}ffn_{name}_exps.weight", (s["experts"], rows, columns), np.float16, stacked(layer, part)))
+        if s["arch"] == "gpt_oss":
+            for part, name in names.items():
+                add(f"{at}{name}.bias", f"{layer}.{part}_bias", np.float32, one_row=True)
+            for part in ("gate", "up", "down"):
+                add(f"{at}ffn_{part}_exps.bias", f"{layer}.{part}_bias", np.float32)
+            add(f"{at}attn_sinks.weight", f"{layer}.sinks", np.float32, one_row=True)
     tensors.append(("output_norm.weight", (s["hidden"],), np.float32, ones(s["hidden"])))
-    tensors.append(("output.weight", (s["vocab"], s["hidden"]), np.float16, lambda: weights.named("lm_head")))
+    if not s.get("tied"):
+        add("output.weight", "lm_head", np.float16)
     for name, shape, kind, _ in tensors:
         w.add_tensor_info(name, shape, np.dtype(kind), int(np.prod(shape)) * np.dtype(kind).itemsize)
     w.write_header_to_file()
