@@ -60,8 +60,9 @@ class Bench:
         known = f"{bundle}.eval-{self.args.eval_bytes}.json"
         if not os.path.exists(known):
             command = [self.args.emoe_rt, "eval", bundle, "--json", "--text", *self.evaluation]
+            text = run(command).stdout
             with open(known, "w") as file:
-                file.write(run(command).stdout)
+                file.write(text)
         with open(known) as file:
             return json.load(file)["perplexity"]
 
@@ -95,6 +96,24 @@ def tolerances(bench):
               f"{f['uniform']} | {f['random']} | {f['seconds']} | {f['widths']} |", flush=True)
 
 
+# The compiler's formats by the bits that a weight takes, where gate, up and down have the same size.
+FORMATS = (("ternary-128", 1.75), ("ternary-128/2-128", 1.875), ("2-128", 2.125), ("2-128/3-128", 2.458), ("3-128", 3.125),
+           ("3-128/4-64", 3.5), ("4-64", 4.25), ("8-32", 8.5))
+
+
+def formats_for(policy, bits):
+    """What the policy looks at: rounding the others would only take time. Lowest first, the best last."""
+    if policy == "adapt":
+        return []
+    lower = max(i for i, (_, stored) in enumerate(FORMATS) if stored <= bits)
+    chosen = {len(FORMATS) - 1, lower}
+    if policy != "uniform":
+        chosen.add(min(lower + 1, len(FORMATS) - 1))
+    if policy == "edgemoe":
+        chosen.add(0)  # where each expert is tried alone
+    return ["--formats", ",".join(FORMATS[i][0] for i in sorted(chosen))]
+
+
 def equal_bytes(bench):
     print("| bits asked | policy | stored bits | held-out % | held-out KL | on eval texts % |\n|---|---|---|---|---|---|")
     for bits in bench.args.points or (2.2, 2.6, 3.0, 3.5, 4.5):
@@ -103,7 +122,8 @@ def equal_bytes(bench):
             if policy in bench.args.skip:
                 continue
             bundle, log = bench.compile(f"bits-{bits}-{policy}-{seed}", "--tolerance", f"bits={bits}",
-                                        "--bitwidth-policy", policy, "--width-seed", str(seed), *bench.args.flags)
+                                        "--bitwidth-policy", policy, "--width-seed", str(seed), *formats_for(policy, bits),
+                                        *bench.args.flags)
             f = facts(log)
             print(f"| {bits} | {policy} {seed if policy == 'random' else ''} | {f['bits']} | {f['verified']} | "
                   f"{f['divergence']} | {bench.rise(bundle):.2f} |", flush=True)
