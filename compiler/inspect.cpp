@@ -130,7 +130,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
                          std::to_string(up.getShape()[0]) + ", " + expertText(moe);
       count(experts, text);
       for (auto list : {moe.getGate(), std::optional(moe.getUp()), std::optional(moe.getDown())}) {
-        for (Attribute symbol : list.value_or(ArrayAttr()).getValue()) {
+        for (Attribute symbol : list ? list->getValue() : ArrayRef<Attribute>()) {
           ofExperts.insert(cast<FlatSymbolRefAttr>(symbol).getValue());
         }
       }

@@ -320,7 +320,12 @@ struct WeightStore::Impl {
   }
 };
 
-WeightStore::WeightStore() : impl_(std::make_unique<Impl>()) {}
+WeightStore::WeightStore() : impl_(std::make_unique<Impl>()) {
+  const float one = 1;
+  std::vector<uint8_t> bytes(sizeof(one));
+  std::memcpy(bytes.data(), &one, sizeof(one));
+  addDecoded(kOne, std::move(bytes));
+}
 WeightStore::~WeightStore() = default;
 
 absl::Status WeightStore::addFile(std::string_view name, const std::string &path) {

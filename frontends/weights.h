@@ -38,6 +38,9 @@ struct QuantisedMatrix {
 // Thread-compatible; reads are thread-safe once every file has been added.
 class WeightStore {
 public:
+  // The name of one float32 that is 1, which every store has: with strides of 0 it is a tensor of ones.
+  static constexpr const char *kOne = "<decoded:one>";
+
   WeightStore();
   ~WeightStore();
   WeightStore(const WeightStore &) = delete;

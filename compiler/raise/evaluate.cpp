@@ -308,6 +308,10 @@ FailureOr<std::vector<Operation *>> Evaluator::opsFor(ArrayRef<Value> goals) {
     if (has(value)) {
       continue;
     }
+    if (const Tensor *given = known ? known(value) : nullptr) {
+      set(value, *given);
+      continue;
+    }
     Operation *op = value.getDefiningOp();
     if (!op) {
       return emitError(value.getLoc()) << "argument " << cast<BlockArgument>(value).getArgNumber()

@@ -43,6 +43,9 @@ public:
   // in the last place of one of these is taken to be it (float types are storage).
   llvm::SmallVector<double, 4> exactScalars;
 
+  // Knows some values, if set: those are taken instead of computed; null for the others.
+  std::function<const Tensor *(mlir::Value)> known;
+
   // Called with every value that is computed, if set.
   std::function<void(mlir::Value, const Tensor &)> observe;
 

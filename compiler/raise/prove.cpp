@@ -109,9 +109,32 @@ static std::optional<double> shortScalar(Operation *op, SymbolIndex &symbols, We
   return std::nullopt;
 }
 
+// What the cosines and sines of a rotary embedding's tables were rounded to, relative; 0 if to float32 at least.
+static double roundingOfTables(Operation *op) {
+  double rounding = 0;
+  auto note = [&](Value table) {
+    if (auto gather = table ? table.getDefiningOp<onnx::GatherOp>() : onnx::GatherOp()) {
+      table = gather.getData();
+    }
+    Type element = table ? getElementTypeOrSelf(table.getType()) : Type();
+    rounding = std::max(rounding, !element ? 0 : element.isF16() ? 0x1p-11 : element.isBF16() ? 0x1p-8 : 0);
+  };
+  if (auto rotary = dyn_cast<onnx::RotaryEmbeddingOp>(op)) {
+    note(rotary.getCosCache()), note(rotary.getSinCache());
+  } else if (auto rotary = dyn_cast<onnx::MsRotaryEmbeddingOp>(op)) {
+    note(rotary.getCosCache()), note(rotary.getSinCache());
+  } else if (auto attention = dyn_cast<onnx::MsGroupQueryAttentionOp>(op)) {
+    note(attention.getCosCache()), note(attention.getSinCache());
+  }
+  return rounding;
+}
+
 double toleranceOf(ArrayRef<Operation *> original, SymbolIndex &symbols, WeightSource *real, ArrayRef<double> exact) {
   double tolerance = 1e-5;
   for (Operation *op : original) {
+    if (double rounding = roundingOfTables(op)) {
+      tolerance = std::max(tolerance, 1e-5 + 8 * rounding);
+    }
     auto scalar = shortScalar(op, symbols, real);
     if (!scalar || !std::isfinite(*scalar) || std::abs(*scalar) < 1e-3) { // an epsilon's rounding has no weight
       continue;
@@ -268,13 +291,10 @@ const Tensor *EvaluatingProver::factOf(Value value, const Facts &facts) const {
   return believed ? &found->second.tensor : nullptr;
 }
 
-void EvaluatingProver::setExtents(Evaluator &evaluator, const Facts &facts) const {
-  function.walk([&](onnx::ShapeOp op) {
-    const Tensor *fact = factOf(op.getShape(), facts);
-    if (fact && fixedExtents.contains(op.getShape())) {
-      evaluator.set(op.getShape(), *fact);
-    }
-  });
+void EvaluatingProver::giveExtents(Evaluator &evaluator, const Facts &facts) const {
+  evaluator.known = [this, &facts](Value value) {
+    return fixedExtents.contains(value) ? factOf(value, facts) : nullptr;
+  };
 }
 
 FailureOr<Tensor> EvaluatingProver::inputOf(Value value, const Facts &facts, const Scenario &scenario,
@@ -303,7 +323,7 @@ LogicalResult EvaluatingProver::evaluate(const Claim &claim, const Facts &facts,
   Evaluator evaluator(symbols, weights);
   evaluator.position = facts.scenario.past;
   evaluator.exactScalars = exactScalarsOf(replacement);
-  setExtents(evaluator, facts);
+  giveExtents(evaluator, facts);
   Type idsType = RankedTensorType::get({ShapedType::kDynamic}, IntegerType::get(function.getContext(), 32));
   for (BlockArgument argument : function.getArguments()) {
     if (argument.getArgNumber() < facts.arguments.size()) {
@@ -312,6 +332,7 @@ LogicalResult EvaluatingProver::evaluate(const Claim &claim, const Facts &facts,
       evaluator.set(argument, Tensor::of({facts.scenario.tokens}, facts.ids)); // raising's own argument for the ids
     }
   }
+  double tolerance = toleranceOf(original, symbols, real.get(), evaluator.exactScalars);
   uint64_t salt = seed * 1000;
   for (Value input : claim.inputs) {
     auto tensor = inputOf(input, facts, facts.scenario, salt++);
@@ -334,7 +355,8 @@ LogicalResult EvaluatingProver::evaluate(const Claim &claim, const Facts &facts,
       (isKey ? cache.keys : cache.values) = *asRows(*tensor).floats;
     }
     for (Operation *op : replacement) {
-      if (auto attention = dyn_cast<AttentionOp>(op)) {
+      auto attention = dyn_cast<AttentionOp>(op);
+      if (attention) {
         evaluator.caches[static_cast<int64_t>(attention.getLayer())] = cache;
       }
     }
@@ -344,7 +366,6 @@ LogicalResult EvaluatingProver::evaluate(const Claim &claim, const Facts &facts,
   if (failed(evaluator.run(goals))) {
     return failure();
   }
-  double tolerance = toleranceOf(original, symbols, real.get(), evaluator.exactScalars);
   for (size_t n = 0; n < claim.outputs.size(); ++n) {
     Value output = claim.outputs[n];
     Operation *op = output.getDefiningOp();
@@ -367,7 +388,7 @@ LogicalResult EvaluatingProver::prove(const Claim &claim) {
   for (BlockArgument argument : function.getArguments()) {
     outline.set(argument, Tensor());
   }
-  setExtents(outline, situations.front());
+  giveExtents(outline, situations.front());
   for (Value input : claim.inputs) {
     outline.set(input, Tensor());
   }

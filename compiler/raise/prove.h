@@ -48,9 +48,9 @@ private:
 
   // What is known of a value in the situation; null if nothing is.
   const Tensor *factOf(mlir::Value value, const Facts &facts) const;
-  // Sets the results of onnx.Shape ops that no data decides: extents are those of the situation, whatever computed the
-  // tensor. Without this, a claim about one layer would need the layers before it for their shapes.
-  void setExtents(Evaluator &evaluator, const Facts &facts) const;
+  // Lets the evaluator know the results of onnx.Shape ops that no data decides: extents are those of the situation,
+  // whatever computed the tensor. Without this, a claim about one layer would need the layers before it for their shapes.
+  void giveExtents(Evaluator &evaluator, const Facts &facts) const;
   // What the claim's input is in the situation: by its fact, else by its type in the scenario; an error if neither
   // tells its shape.
   mlir::FailureOr<Tensor> inputOf(mlir::Value value, const Facts &facts, const Scenario &scenario, uint64_t seed);
@@ -74,7 +74,7 @@ private:
 // Largest allowed |difference| of a proof, relative to the largest magnitude of the values. Both sides are computed in
 // float64, so what differs is rounding of constants to float32 (2^-24 each, somewhat amplified): 1e-5. A 16-bit scalar
 // in the original that is neither a short binary fraction nor one of `exact` may have been raised to what it was
-// rounded from: 8 units in its last place more.
+// rounded from: 8 units in its last place more. So may the cosines and sines of a rotary embedding's tables: 8 units.
 double toleranceOf(mlir::ArrayRef<mlir::Operation *> original, SymbolIndex &symbols, WeightSource *real,
                    mlir::ArrayRef<double> exact);
 

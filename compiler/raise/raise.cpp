@@ -142,6 +142,19 @@ Value Raiser::toRows(Value source) {
   return builder.create<onnx::ToRowsOp>(source.getLoc(), type, source);
 }
 
+Value Raiser::inputOf(LinearOp linear) {
+  if (auto bridge = linear.getInput().getDefiningOp<onnx::ToRowsOp>()) {
+    return bridge.getInput();
+  }
+  // Without a prover, rows are taken as they were emitted.
+  for (Operation *user : linear.getInput().getUsers()) {
+    if (auto bridge = dyn_cast<onnx::FromRowsOp>(user)) {
+      return bridge.getResult();
+    }
+  }
+  return linear.getInput();
+}
+
 bool Raiser::isPlainRows(const Meaning &meaning) const { return meaning.is(Kind::Rows) && meaning.scale == 1; }
 
 FlatSymbolRefAttr Raiser::weight(Location loc, const TensorView &matrix, std::string name) {
@@ -495,8 +508,9 @@ void Raiser::nameWeights(func::FuncOp main) {
   }
   main.walk([&](MoeOp op) {
     for (auto [list, part] : {std::pair(op.getGate(), "gate"), {std::optional(op.getUp()), "up"},
-                              {std::optional(op.getDown()), "down"}}) {
-      for (auto [expert, symbol] : llvm::enumerate(list.value_or(ArrayAttr()).getValue())) {
+                              {std::optional(op.getDown()), "down"}, {op.getGateBias(), "gate_bias"},
+                              {op.getUpBias(), "up_bias"}, {op.getDownBias(), "down_bias"}}) {
+      for (auto [expert, symbol] : llvm::enumerate(list ? list->getValue() : ArrayRef<Attribute>())) {
         name(cast<FlatSymbolRefAttr>(symbol).getValue(), "layer" + std::to_string(attentionBefore(op)) + ".expert" +
                                                              std::to_string(expert) + "." + part);
       }

@@ -24,6 +24,9 @@ void Raiser::addDecoderHandlers() {
     add(op, &Raiser::scaleRows);
   }
   add("Sigmoid", &Raiser::sigmoid);
+  for (const char *op : {"Tanh", "Relu", "Gelu"}) {
+    add(op, &Raiser::activateRows);
+  }
 }
 
 static bool isFlat(const Meaning &meaning) { return meaning.form == Form::BSW || meaning.form == Form::SW; }
@@ -60,6 +63,10 @@ LogicalResult Raiser::power(Operation *op) {
   const Meaning &input = of(op->getOperand(0));
   if (isPlainRows(input) && scalar(op->getOperand(1)) == 2.0) {
     set(op->getResult(0), normStep(input, Kind::Square));
+  } else if (auto exponent = scalar(op->getOperand(1)); input.is(Kind::MeanSquare) && exponent) {
+    if (*exponent == 0.5 || *exponent == -0.5) {
+      set(op->getResult(0), normStep(input, *exponent < 0 ? Kind::InverseRootMeanSquare : Kind::RootMeanSquare));
+    }
   }
   return success();
 }
@@ -114,7 +121,7 @@ LogicalResult Raiser::normDiv(Operation *op) {
   if (isPlainRows(a) && b.is(Kind::RootMeanSquare) && a.source == b.source && a.form == b.form) {
     Meaning meaning = normStep(a, Kind::Normalised);
     meaning.epsilon = b.epsilon;
-    set(op->getResult(0), meaning);
+    return normalised(op, meaning);
   } else if (b.is(Kind::RootMeanSquare) && scalar(op->getOperand(0)) == 1.0) {
     set(op->getResult(0), normStep(b, Kind::InverseRootMeanSquare));
   }
@@ -127,8 +134,7 @@ LogicalResult Raiser::normMul(Operation *op) {
     if (isPlainRows(a) && b.is(Kind::InverseRootMeanSquare) && a.source == b.source && a.form == b.form) {
       Meaning meaning = normStep(a, Kind::Normalised);
       meaning.epsilon = b.epsilon;
-      set(op->getResult(0), meaning);
-      return success();
+      return normalised(op, meaning);
     }
     if (isPlainRows(a) && op->getOperand(0) == op->getOperand(1)) {
       set(op->getResult(0), normStep(a, Kind::Square));
@@ -143,16 +149,35 @@ LogicalResult Raiser::normMul(Operation *op) {
     if (!symbol) {
       return failure();
     }
-    bool perHead = a.form == Form::BSHW || a.form == Form::BHSW;
-    set(op->getResult(0), a);
-    Value rows = toRows(a.source);
-    Value result = builder.create<NormOp>(op->getLoc(), rows.getType(), rows, symbol, FlatSymbolRefAttr(),
-                                          NormKindAttr::get(builder.getContext(), NormKind::Rms),
-                                          builder.getF32FloatAttr(a.epsilon),
-                                          builder.getI64IntegerAttr(perHead ? a.heads : 1));
-    return replace(op->getResult(0), result, a.form, a.heads, "rms-norm", {a.source});
+    return emitRmsNorm(op, a, symbol);
   }
   return success();
+}
+
+LogicalResult Raiser::emitRmsNorm(Operation *op, const Meaning &normalised, FlatSymbolRefAttr weights) {
+  const Meaning a = normalised;
+  bool perHead = a.form == Form::BSHW || a.form == Form::BHSW;
+  set(op->getResult(0), a);
+  Value rows = toRows(a.source);
+  Value result = builder.create<NormOp>(op->getLoc(), rows.getType(), rows, weights, FlatSymbolRefAttr(),
+                                        NormKindAttr::get(builder.getContext(), NormKind::Rms),
+                                        builder.getF32FloatAttr(a.epsilon),
+                                        builder.getI64IntegerAttr(perHead ? a.heads : 1));
+  return replace(op->getResult(0), result, a.form, a.heads, "rms-norm", {a.source});
+}
+
+// Rows divided by their root mean square. Weights may follow; where something else does, they are ones.
+LogicalResult Raiser::normalised(Operation *op, const Meaning &meaning) {
+  bool weighed = llvm::all_of(op->getResult(0).getUsers(), [](Operation *user) { return isa<onnx::MulOp>(user); });
+  if (weighed || !meaning.extent(-1).isConstant()) {
+    set(op->getResult(0), meaning);
+    return success();
+  }
+  int64_t width = meaning.extent(-1).constant();
+  MLIRContext *context = builder.getContext();
+  auto one = SourceAttr::get(context, builder.getStringAttr(WeightStore::kOne), 0, builder.getF32Type(), {1});
+  FlatSymbolRefAttr ones = weight(op->getLoc(), TensorView{one, 0, {1, width}, {0, 0}});
+  return ones ? emitRmsNorm(op, meaning, ones) : failure();
 }
 
 //===--- linear layers ---------------------------------------------------------------------------------------------===//
@@ -284,6 +309,24 @@ LogicalResult Raiser::mulRows(Operation *op) {
     }
   }
   return success();
+}
+
+LogicalResult Raiser::activateRows(Operation *op) {
+  const Meaning x = of(op->getOperand(0));
+  if (!isPlainRows(x) || !isFlat(x)) {
+    return success();
+  }
+  StringRef name = op->getName().stripDialect();
+  auto approximate = op->getAttrOfType<StringAttr>("approximate");
+  Activation activation = name == "Tanh"                                          ? Activation::Tanh
+                          : name == "Relu"                                        ? Activation::Relu
+                          : approximate && approximate.getValue() == "tanh" ? Activation::GeluTanh
+                                                                                  : Activation::GeluErf;
+  set(op->getResult(0), x);
+  Value rows = toRows(x.source);
+  Value active = builder.create<ActivateOp>(op->getLoc(), rows.getType(),
+                                            ActivationAttr::get(builder.getContext(), activation), rows);
+  return replace(op->getResult(0), active, x.form, 1, stringifyActivation(activation), {x.source});
 }
 
 // Rows times a number: an embedding's scale, or a step of its own.

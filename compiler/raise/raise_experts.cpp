@@ -30,7 +30,9 @@ void Raiser::addExpertHandlers() {
   }
   add("Mul", &Raiser::expertMul);
   add("Add", &Raiser::expertAdd);
-  add("Clip", &Raiser::expertClip);
+  for (const char *op : {"Clip", "Min", "Max"}) {
+    add(op, &Raiser::expertClip);
+  }
   add("ReduceSum", &Raiser::sumExperts);
 }
 
@@ -41,7 +43,7 @@ LogicalResult Raiser::expertScores(Operation *op) {
   const Meaning input = of(op->getOperand(0));
   int64_t rank = input.extents.size();
   if (op->getName().stripDialect() == "Softmax" && input.is(Kind::TopWeights)) {
-    if (input.route.score == ScoreFunction::None && axisAttr(op, -1, rank) == rank - 1) {
+    if (input.route.score == ScoreFunction::None && !input.route.expertScale && axisAttr(op, -1, rank) == rank - 1) {
       Meaning meaning = input;
       meaning.route.softmaxAfter = true;
       set(op->getResult(0), meaning);
@@ -120,7 +122,8 @@ LogicalResult Raiser::topAdd(Operation *op) {
 LogicalResult Raiser::topDiv(Operation *op) {
   const Meaning weights = of(op->getOperand(0)), sum = of(op->getOperand(1));
   if (weights.is(Kind::TopWeights) && sum.is(Kind::TopSum) && weights.route.choice == sum.route.choice &&
-      weights.route.scale == 1 && sum.route.scale == 1 && !weights.route.renormalise &&
+      weights.route.scale == 1 && sum.route.scale == 1 && !weights.route.renormalise && !weights.route.expertScale &&
+      !sum.route.expertScale &&
       weights.route.softmaxAfter == sum.route.softmaxAfter) {
     Meaning meaning = weights;
     meaning.route.renormalise = true;
@@ -137,6 +140,14 @@ LogicalResult Raiser::topMul(Operation *op) {
     if (weights.is(Kind::TopWeights) && factor && of(op->getOperand(1 - side)).is(Kind::Reals)) {
       Meaning meaning = weights;
       meaning.route.scale *= *factor;
+      set(op->getResult(0), meaning);
+    }
+    // A factor for each expert.
+    const Meaning scales = of(op->getOperand(1 - side));
+    if (weights.is(Kind::TopWeights) && scales.is(Kind::ExpertWeight) && scales.view.extents.size() == 1 &&
+        weights.route.choice == scales.route.choice && weights.extents == scales.extents && !weights.route.expertScale) {
+      Meaning meaning = weights;
+      meaning.route.expertScale = scales.view;
       set(op->getResult(0), meaning);
     }
   }
@@ -164,7 +175,7 @@ LogicalResult Raiser::repeatRows(Operation *op) {
 LogicalResult Raiser::gatherExperts(Operation *op) {
   const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1));
   bool nd = op->getName().stripDialect() == "GatherND";
-  if (!data.is(Kind::Weight) || !index.is(Kind::TopIds) || data.extents.size() < 2 ||
+  if (!data.is(Kind::Weight) || !index.is(Kind::TopIds) || data.extents.empty() ||
       (nd ? index.extents.back() != Extent(1) || intAttr(op, "batch_dims", 0) != 0
           : axisAttr(op, 0, data.extents.size()) != 0)) {
     return success();
@@ -442,7 +453,6 @@ std::optional<Meaning> Raiser::asDenseLinear(const Meaning &meaning) {
   if (!linear) {
     return std::nullopt;
   }
-  auto bridge = linear.getInput().getDefiningOp<onnx::ToRowsOp>();
   Meaning result = meaning;
   result.kind = Kind::ExpertLinear;
   result.expert = kDenseExpert;
@@ -450,24 +460,37 @@ std::optional<Meaning> Raiser::asDenseLinear(const Meaning &meaning) {
   if (linear.getBias()) {
     result.bias = weightViews.find(*linear.getBias())->second.selected(0, 0);
   }
-  result.source = bridge ? bridge.getInput() : Value(linear.getInput());
+  result.source = inputOf(linear);
   return result;
 }
 
+// Limits: Clip, or Min and Max with a number.
 LogicalResult Raiser::expertClip(Operation *op) {
-  auto clip = cast<onnx::ClipOp>(op);
-  Meaning input = of(clip.getInput());
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  Meaning input = of(op->getOperand(0));
+  std::optional<double> low = -kInfinity, high = kInfinity;
+  if (auto clip = dyn_cast<onnx::ClipOp>(op)) {
+    low = clip.getMin() ? scalar(clip.getMin()) : low;
+    high = clip.getMax() ? scalar(clip.getMax()) : high;
+  } else if (op->getNumOperands() == 2) {
+    int side = scalar(op->getOperand(0)) ? 1 : 0;
+    input = of(op->getOperand(side));
+    (isa<onnx::MinOp>(op) ? high : low) = scalar(op->getOperand(1 - side));
+  } else {
+    return success();
+  }
   if (auto dense = asDenseLinear(input)) {
     input = *dense;
   }
-  auto low = clip.getMin() ? scalar(clip.getMin()) : -std::numeric_limits<double>::infinity();
-  auto high = clip.getMax() ? scalar(clip.getMax()) : std::numeric_limits<double>::infinity();
-  if (isPlainLinear(input) && low && high) {
-    Meaning meaning = input;
-    // The largest float is as good as no limit.
-    constexpr double kLargest = 3.4e38;
-    meaning.low = *low < -kLargest ? -std::numeric_limits<double>::infinity() : *low;
-    meaning.high = *high > kLargest ? std::numeric_limits<double>::infinity() : *high;
+  if (!input.is(Kind::ExpertLinear) || input.scale != 1 || input.offset != 0 || !low || !high) {
+    return success();
+  }
+  // The largest float is as good as no limit.
+  constexpr double kLargest = 3.4e38;
+  Meaning meaning = input;
+  meaning.low = std::max(input.low, *low < -kLargest ? -kInfinity : *low);
+  meaning.high = std::min(input.high, *high > kLargest ? kInfinity : *high);
+  if (meaning.low <= meaning.high) {
     set(op->getResult(0), meaning);
   }
   return success();

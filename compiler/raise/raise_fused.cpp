@@ -306,6 +306,10 @@ LogicalResult Raiser::rotaryOp(Operation *op) {
     frequencies = cosines.frequencies;
     magnitude = cosines.scale;
   }
+  if (!frequencies && (whole || taken)) {
+    return op->emitError("the tables of this rotary embedding are not cosines and sines of position times frequency, with "
+                         "one factor for all, as exactly as their type can say them; their scheme is not supported");
+  }
   if (!frequencies) {
     return success();
   }

@@ -190,18 +190,6 @@ std::optional<ExpertMeaning> Raiser::expertBehind(Value source, Value &input) {
     activate = hidden.getDefiningOp<ActivateOp>();
   }
   activated = activate ? linearBehind(activate.getInput()) : LinearOp();
-  auto inputOf = [](LinearOp linear) -> Value {
-    if (auto bridge = linear.getInput().getDefiningOp<onnx::ToRowsOp>()) {
-      return bridge.getInput();
-    }
-    // Without a prover, rows are taken as they were emitted.
-    for (Operation *user : linear.getInput().getUsers()) {
-      if (auto bridge = dyn_cast<onnx::FromRowsOp>(user)) {
-        return bridge.getResult();
-      }
-    }
-    return linear.getInput();
-  };
   if (!activated || (other && inputOf(other) != inputOf(activated))) {
     return std::nullopt;
   }

@@ -77,6 +77,8 @@ private:
   mlir::Value toRows(mlir::Value source);
   int64_t rowWidth(const Meaning &rows);
   mlir::FlatSymbolRefAttr weight(mlir::Location loc, const TensorView &matrix, std::string name = "");
+  // The value in the graph whose rows a layer that was emitted reads.
+  static mlir::Value inputOf(LinearOp linear);
   // Rows with no pending scale, in a form that to_rows reads.
   bool isPlainRows(const Meaning &meaning) const;
   // Replaces `original` by `rows`: from `inputs`, both have the same values.
@@ -119,6 +121,9 @@ private:
   mlir::LogicalResult normAdd(mlir::Operation *op);
   mlir::LogicalResult normMul(mlir::Operation *op);
   mlir::LogicalResult normDiv(mlir::Operation *op);
+  mlir::LogicalResult normalised(mlir::Operation *op, const Meaning &meaning);
+  mlir::LogicalResult emitRmsNorm(mlir::Operation *op, const Meaning &normalised, mlir::FlatSymbolRefAttr weights);
+  mlir::LogicalResult activateRows(mlir::Operation *op);
   mlir::LogicalResult linear(mlir::Operation *op);
   mlir::LogicalResult gemm(mlir::Operation *op);
   mlir::LogicalResult addRows(mlir::Operation *op);

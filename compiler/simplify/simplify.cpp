@@ -40,6 +40,8 @@ static int64_t lastExtent(Value value) {
         return other;
       }
       value = op->getOperand(0);
+    } else if (isa_and_nonnull<onnx::RotaryEmbeddingOp, onnx::MsRotaryEmbeddingOp>(op)) {
+      value = op->getOperand(0);
     } else {
       break;
     }

@@ -1,4 +1,6 @@
 // Raises real exports of one model by two tools and compares what comes out.
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <regex>
@@ -13,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/xxhash.h"
 #include "mlir/IR/Verifier.h"
 
 namespace emoe {
@@ -73,12 +76,93 @@ struct RaisedModel {
     return hashes;
   }
 
+  // What each op of the raised function computes, written without names and places: attributes, the contents of its
+  // weights, and what its operands are; operands of sums and products in any order. Equal models have equal sets.
+  std::vector<std::string> meanings() {
+    llvm::StringMap<std::string> contents;
+    for (WeightOp weight : module->getOps<WeightOp>()) {
+      auto hash = store.contentHash(weight.getSource(), weight.getShape()[0], weight.getShape()[1]);
+      contents[weight.getSymName()] = hash.ok() ? *hash : hash.status().ToString();
+    }
+    llvm::DenseMap<mlir::Value, std::string> of;
+    std::vector<std::string> all;
+    auto main = module->lookupSymbol<mlir::func::FuncOp>("main");
+    of[main.getArgument(0)] = "ids";
+    for (mlir::Operation &op : main.getBody().front()) {
+      std::string text = op.getName().getStringRef().str() + " (";
+      std::vector<std::string> operands;
+      for (mlir::Value operand : op.getOperands()) {
+        operands.push_back(of.lookup(operand));
+      }
+      if (mlir::isa<AddOp, MulOp>(op)) {
+        std::sort(operands.begin(), operands.end());
+      }
+      for (const std::string &operand : operands) {
+        text += operand + " ";
+      }
+      text += ")";
+      mlir::AttrTypeReplacer replacer;
+      replacer.addReplacement([&](mlir::FlatSymbolRefAttr symbol) -> std::optional<mlir::Attribute> {
+        return mlir::FlatSymbolRefAttr::get(&context, contents[symbol.getValue()]);
+      });
+      // One tool computes a table of cosines in float64, another the frequencies in float32.
+      replacer.addReplacement([&](mlir::DenseF32ArrayAttr frequencies) -> std::optional<mlir::Attribute> {
+        llvm::SmallVector<float> rounded;
+        for (float frequency : frequencies.asArrayRef()) {
+          char digits[32];
+          std::snprintf(digits, sizeof(digits), "%.5e", frequency);
+          rounded.push_back(std::strtof(digits, nullptr));
+        }
+        return mlir::DenseF32ArrayAttr::get(&context, rounded);
+      });
+      llvm::raw_string_ostream(text) << replacer.replace(op.getAttrDictionary());
+      all.push_back(text);
+      const std::string digest = llvm::utohexstr(llvm::xxh3_64bits(text));
+      for (auto [index, result] : llvm::enumerate(op.getResults())) {
+        of[result] = digest + "#" + std::to_string(index);
+      }
+    }
+    std::sort(all.begin(), all.end());
+    return all;
+  }
+
   template <typename OpT> size_t count() {
     size_t count = 0;
     module->walk([&](OpT) { ++count; });
     return count;
   }
 };
+
+// Exports of one checkpoint by different tools, in groups.
+class EqualExports : public ::testing::TestWithParam<std::vector<const char *>> {};
+
+TEST_P(EqualExports, RaiseToTheSameModel) {
+  std::vector<std::string> first;
+  for (const char *name : GetParam()) {
+    const std::string path = sharedPath(std::string(name) + "/model.onnx");
+    SKIP_WITHOUT(path);
+    RaisedModel model(path);
+    ASSERT_TRUE(model.raised) << name << ": " << model.errors;
+    std::vector<std::string> meanings = model.meanings();
+    if (first.empty()) {
+      first = meanings;
+    }
+    ASSERT_EQ(first.size(), meanings.size()) << name;
+    for (size_t op = 0; op < first.size(); ++op) {
+      ASSERT_EQ(first[op], meanings[op]) << name;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Groups, EqualExports,
+    ::testing::Values(std::vector<const char *>{"zoo/qwen3_moe-hf5-batched_mm", "zoo/qwen3_moe-hf5-grouped_mm",
+                                                "zoo/qwen3_moe-hf5-batched_mm-torchdynamo",
+                                                "zoo/qwen3_moe-hf5-batched_mm-ort_cpu",
+                                                "zoo/qwen3_moe-hf5-batched_mm-ort_cuda", "zoo/qwen3_moe-mobius-cpu"},
+                      std::vector<const char *>{"zoo/mixtral-hf5-batched_mm", "zoo/mixtral-mobius-cpu"},
+                      std::vector<const char *>{"zoo/qwen3_moe-optimum", "zoo/qwen3_moe-optimum-ext2"},
+                      std::vector<const char *>{"models/bookmoe-5m/hf5", "models/bookmoe-5m/optimum"}));
 
 TEST(RaiseExports, TwoExportersOfOneModelGiveTheSameModule) {
   const std::string hf = sharedPath("models/bookmoe-5m/hf5/model.onnx");

@@ -1,0 +1,110 @@
+// RUN: emoe-opt %s --simplify --raise | FileCheck %s
+// Dense experts (P1) with biases and limits, written with Min and Max (gpt-oss).
+
+// CHECK-DAG: emoe.weight @layer0.expert1.gate_bias [1, 8]
+// CHECK-DAG: emoe.weight @layer0.expert0.down_bias [1, 16]
+// CHECK: func.func @main
+// CHECK: emoe.route none %{{.*}} {softmax_after, top_k = 1 : i64}
+// CHECK: emoe.moe silu
+// CHECK-SAME: alpha = 1.702000e+00 : f32
+// CHECK-SAME: gate_bias = [@layer0.expert0.gate_bias, @layer0.expert1.gate_bias]
+// CHECK-SAME: limit = 7.000000e+00 : f32, offset = 1.000000e+00 : f32
+// CHECK-NOT: onnx.
+onnx.tensor @embed : tensor<32x16xf32> #emoe.source<"m", 0, f32, [16, 1]>
+onnx.tensor @router : tensor<16x2xf32> #emoe.source<"m", 4096, f32, [2, 1]>
+onnx.tensor @gate0 : tensor<16x8xf32> #emoe.source<"m", 8192, f32, [8, 1]>
+onnx.tensor @up0 : tensor<16x8xf32> #emoe.source<"m", 12288, f32, [8, 1]>
+onnx.tensor @down0 : tensor<8x16xf32> #emoe.source<"m", 16384, f32, [16, 1]>
+onnx.tensor @gate_bias0 : tensor<8xf32> #emoe.source<"m", 20480, f32, [1]>
+onnx.tensor @up_bias0 : tensor<8xf32> #emoe.source<"m", 24576, f32, [1]>
+onnx.tensor @down_bias0 : tensor<16xf32> #emoe.source<"m", 28672, f32, [1]>
+onnx.tensor @gate1 : tensor<16x8xf32> #emoe.source<"m", 32768, f32, [8, 1]>
+onnx.tensor @up1 : tensor<16x8xf32> #emoe.source<"m", 36864, f32, [8, 1]>
+onnx.tensor @down1 : tensor<8x16xf32> #emoe.source<"m", 40960, f32, [16, 1]>
+onnx.tensor @gate_bias1 : tensor<8xf32> #emoe.source<"m", 45056, f32, [1]>
+onnx.tensor @up_bias1 : tensor<8xf32> #emoe.source<"m", 49152, f32, [1]>
+onnx.tensor @down_bias1 : tensor<16xf32> #emoe.source<"m", 53248, f32, [1]>
+func.func @main(%ids: tensor<1x?xi64> {onnx.name = "input_ids"}) -> tensor<1x?x32xf32> {
+  %embed = onnx.initializer @embed : tensor<32x16xf32>
+  %router = onnx.initializer @router : tensor<16x2xf32>
+  %gate0 = onnx.initializer @gate0 : tensor<16x8xf32>
+  %up0 = onnx.initializer @up0 : tensor<16x8xf32>
+  %down0 = onnx.initializer @down0 : tensor<8x16xf32>
+  %gate_bias0 = onnx.initializer @gate_bias0 : tensor<8xf32>
+  %up_bias0 = onnx.initializer @up_bias0 : tensor<8xf32>
+  %down_bias0 = onnx.initializer @down_bias0 : tensor<16xf32>
+  %gate1 = onnx.initializer @gate1 : tensor<16x8xf32>
+  %up1 = onnx.initializer @up1 : tensor<16x8xf32>
+  %down1 = onnx.initializer @down1 : tensor<8x16xf32>
+  %gate_bias1 = onnx.initializer @gate_bias1 : tensor<8xf32>
+  %up_bias1 = onnx.initializer @up_bias1 : tensor<8xf32>
+  %down_bias1 = onnx.initializer @down_bias1 : tensor<16xf32>
+  %one = onnx.constant dense<1> : tensor<i64>
+  %flat = onnx.constant dense<[-1, 16]> : tensor<2xi64>
+  %rows = onnx.constant dense<[1, -1, 16]> : tensor<3xi64>
+  %last = onnx.constant dense<-1> : tensor<1xi64>
+  %x = onnx.Gather %embed, %ids {axis = 0 : i64} : (tensor<32x16xf32>, tensor<1x?xi64>) -> tensor<1x?x16xf32>
+  %shape = onnx.Shape %ids : (tensor<1x?xi64>) -> tensor<2xi64>
+  %total = onnx.Gather %shape, %one {axis = 0 : i64} : (tensor<2xi64>, tensor<i64>) -> tensor<i64>
+  %a, %pk, %pv, %qk = onnx.com.microsoft.GroupQueryAttention %x, %x, %x, %total, %total
+      {num_heads = 2 : i64, kv_num_heads = 2 : i64,
+       operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x?x16xf32>, tensor<1x?x16xf32>, tensor<1x?x16xf32>, tensor<i64>, tensor<i64>)
+      -> (tensor<1x?x16xf32>, tensor<*xf32>, tensor<*xf32>, tensor<*xf32>)
+  %h = onnx.Add %x, %a : (tensor<1x?x16xf32>, tensor<1x?x16xf32>) -> tensor<1x?x16xf32>
+  %k = onnx.constant dense<1> : tensor<1xi64>
+  %alpha = onnx.constant dense<1.702> : tensor<f32>
+  %unit = onnx.constant dense<1.0> : tensor<f32>
+  %high = onnx.constant dense<7.0> : tensor<f32>
+  %top = onnx.constant dense<7.0> : tensor<f32>
+  %low = onnx.constant dense<-7.0> : tensor<f32>
+  %logits = onnx.MatMul %h, %router : (tensor<1x?x16xf32>, tensor<16x2xf32>) -> tensor<1x?x2xf32>
+  %values, %chosen = onnx.TopK %logits, %k
+      : (tensor<1x?x2xf32>, tensor<1xi64>) -> (tensor<1x?x1xf32>, tensor<1x?x1xi64>)
+  %weights = onnx.Softmax %values {axis = -1 : i64} : (tensor<1x?x1xf32>) -> tensor<1x?x1xf32>
+  %g0 = onnx.MatMul %h, %gate0 : (tensor<1x?x16xf32>, tensor<16x8xf32>) -> tensor<1x?x8xf32>
+  %gb0 = onnx.Add %g0, %gate_bias0 : (tensor<1x?x8xf32>, tensor<8xf32>) -> tensor<1x?x8xf32>
+  %u0 = onnx.MatMul %h, %up0 : (tensor<1x?x16xf32>, tensor<16x8xf32>) -> tensor<1x?x8xf32>
+  %ub0 = onnx.Add %u0, %up_bias0 : (tensor<1x?x8xf32>, tensor<8xf32>) -> tensor<1x?x8xf32>
+  %gm0 = onnx.Min %gb0, %high : (tensor<1x?x8xf32>, tensor<f32>) -> tensor<1x?x8xf32>
+  %um0 = onnx.Min %ub0, %top : (tensor<1x?x8xf32>, tensor<f32>) -> tensor<1x?x8xf32>
+  %uc0 = onnx.Max %low, %um0 : (tensor<f32>, tensor<1x?x8xf32>) -> tensor<1x?x8xf32>
+  %a0 = onnx.Mul %gm0, %alpha : (tensor<1x?x8xf32>, tensor<f32>) -> tensor<1x?x8xf32>
+  %s0 = onnx.Sigmoid %a0 : (tensor<1x?x8xf32>) -> tensor<1x?x8xf32>
+  %silu0 = onnx.Mul %gm0, %s0 : (tensor<1x?x8xf32>, tensor<1x?x8xf32>) -> tensor<1x?x8xf32>
+  %up10 = onnx.Add %uc0, %unit : (tensor<1x?x8xf32>, tensor<f32>) -> tensor<1x?x8xf32>
+  %act0 = onnx.Mul %silu0, %up10 : (tensor<1x?x8xf32>, tensor<1x?x8xf32>) -> tensor<1x?x8xf32>
+  %d0 = onnx.MatMul %act0, %down0 : (tensor<1x?x8xf32>, tensor<8x16xf32>) -> tensor<1x?x16xf32>
+  %db0 = onnx.Add %d0, %down_bias0 : (tensor<1x?x16xf32>, tensor<16xf32>) -> tensor<1x?x16xf32>
+  %n0 = onnx.constant dense<0> : tensor<i64>
+  %is0 = onnx.Equal %chosen, %n0 : (tensor<1x?x1xi64>, tensor<i64>) -> tensor<1x?x1xi1>
+  %m0 = onnx.Cast %is0 {to = f32} : (tensor<1x?x1xi1>) -> tensor<1x?x1xf32>
+  %mw0 = onnx.Mul %weights, %m0 : (tensor<1x?x1xf32>, tensor<1x?x1xf32>) -> tensor<1x?x1xf32>
+  %w0 = onnx.ReduceSum %mw0, %last : (tensor<1x?x1xf32>, tensor<1xi64>) -> tensor<1x?x1xf32>
+  %e0 = onnx.Mul %db0, %w0 : (tensor<1x?x16xf32>, tensor<1x?x1xf32>) -> tensor<1x?x16xf32>
+  %g1 = onnx.MatMul %h, %gate1 : (tensor<1x?x16xf32>, tensor<16x8xf32>) -> tensor<1x?x8xf32>
+  %gb1 = onnx.Add %g1, %gate_bias1 : (tensor<1x?x8xf32>, tensor<8xf32>) -> tensor<1x?x8xf32>
+  %u1 = onnx.MatMul %h, %up1 : (tensor<1x?x16xf32>, tensor<16x8xf32>) -> tensor<1x?x8xf32>
+  %ub1 = onnx.Add %u1, %up_bias1 : (tensor<1x?x8xf32>, tensor<8xf32>) -> tensor<1x?x8xf32>
+  %gm1 = onnx.Min %gb1, %high : (tensor<1x?x8xf32>, tensor<f32>) -> tensor<1x?x8xf32>
+  %um1 = onnx.Min %ub1, %top : (tensor<1x?x8xf32>, tensor<f32>) -> tensor<1x?x8xf32>
+  %uc1 = onnx.Max %low, %um1 : (tensor<f32>, tensor<1x?x8xf32>) -> tensor<1x?x8xf32>
+  %a1 = onnx.Mul %gm1, %alpha : (tensor<1x?x8xf32>, tensor<f32>) -> tensor<1x?x8xf32>
+  %s1 = onnx.Sigmoid %a1 : (tensor<1x?x8xf32>) -> tensor<1x?x8xf32>
+  %silu1 = onnx.Mul %gm1, %s1 : (tensor<1x?x8xf32>, tensor<1x?x8xf32>) -> tensor<1x?x8xf32>
+  %up11 = onnx.Add %uc1, %unit : (tensor<1x?x8xf32>, tensor<f32>) -> tensor<1x?x8xf32>
+  %act1 = onnx.Mul %silu1, %up11 : (tensor<1x?x8xf32>, tensor<1x?x8xf32>) -> tensor<1x?x8xf32>
+  %d1 = onnx.MatMul %act1, %down1 : (tensor<1x?x8xf32>, tensor<8x16xf32>) -> tensor<1x?x16xf32>
+  %db1 = onnx.Add %d1, %down_bias1 : (tensor<1x?x16xf32>, tensor<16xf32>) -> tensor<1x?x16xf32>
+  %n1 = onnx.constant dense<1> : tensor<i64>
+  %is1 = onnx.Equal %chosen, %n1 : (tensor<1x?x1xi64>, tensor<i64>) -> tensor<1x?x1xi1>
+  %m1 = onnx.Cast %is1 {to = f32} : (tensor<1x?x1xi1>) -> tensor<1x?x1xf32>
+  %mw1 = onnx.Mul %weights, %m1 : (tensor<1x?x1xf32>, tensor<1x?x1xf32>) -> tensor<1x?x1xf32>
+  %w1 = onnx.ReduceSum %mw1, %last : (tensor<1x?x1xf32>, tensor<1xi64>) -> tensor<1x?x1xf32>
+  %e1 = onnx.Mul %db1, %w1 : (tensor<1x?x16xf32>, tensor<1x?x1xf32>) -> tensor<1x?x16xf32>
+  %moe = onnx.Add %e0, %e1 : (tensor<1x?x16xf32>, tensor<1x?x16xf32>) -> tensor<1x?x16xf32>
+  %y = onnx.Add %h, %moe : (tensor<1x?x16xf32>, tensor<1x?x16xf32>) -> tensor<1x?x16xf32>
+  %head = onnx.Transpose %embed {perm = array<i64: 1, 0>} : (tensor<32x16xf32>) -> tensor<16x32xf32>
+  %out = onnx.MatMul %y, %head : (tensor<1x?x16xf32>, tensor<16x32xf32>) -> tensor<1x?x32xf32>
+  return %out : tensor<1x?x32xf32>
+}
