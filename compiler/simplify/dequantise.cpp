@@ -252,19 +252,21 @@ private:
                           "file does not state; export for the CPU, or with weights_prepacked=0");
     }
     const int64_t perByte = 8 / bits;
-    auto replace = [&](MutableOperandRange weights, MutableOperandRange scales, MutableOperandRange zeros) -> LogicalResult {
-      if (weights.empty()) {
+    // A range of operands knows where it starts and how many the others are: each is asked for when it is needed.
+    using Range = MutableOperandRange (onnx::MsQMoEOp::*)();
+    auto replace = [&](Value weights, Range scales, Range zeros) -> LogicalResult {
+      if (!weights) {
         return success();
       }
-      OperandRange given = weights, givenScales = scales, givenZeros = zeros;
-      ArrayRef<int64_t> shape = shapeOf(given[0]);
+      OperandRange givenScales = (op.*scales)(), givenZeros = (op.*zeros)();
+      ArrayRef<int64_t> shape = shapeOf(weights);
       if (shape.size() != 3 || givenScales.empty()) {
         return op.emitError("its experts' weights are not [experts, rows, bytes] with scales");
       }
       QuantisedMatrix matrix;
       matrix.rows = shape[0] * shape[1], matrix.columns = shape[2] * perByte;
       matrix.codeRow = matrix.columns;
-      matrix.codes = bits < 8 ? packed(sourceOf(given[0]), bits) : sourceOf(given[0]);
+      matrix.codes = bits < 8 ? packed(sourceOf(weights), bits) : sourceOf(weights);
       matrix.scales = sourceOf(givenScales[0]);
       const int64_t block = op.getBlockSize().value_or(0) > 0 ? *op.getBlockSize() : matrix.columns;
       matrix.columnBlock = block, matrix.scaleRow = (matrix.columns + block - 1) / block;
@@ -272,7 +274,9 @@ private:
       if (!givenZeros.empty()) {
         SourceAttr source = sourceOf(givenZeros[0]);
         matrix.zeros = bits < 8 ? packed(source, bits) : source;
-        matrix.zeroRow = matrix.scaleRow == 1 ? 1 : (matrix.scaleRow + perByte - 1) / perByte * perByte;
+        // Zero points of blocks are packed row by row, those of whole rows across the rows.
+        const bool ofBlocks = shapeOf(givenZeros[0]).size() == 3;
+        matrix.zeroRow = ofBlocks ? (matrix.scaleRow + perByte - 1) / perByte * perByte : 1;
       }
       if (!matrix.codes || !matrix.scales || (!givenZeros.empty() && !matrix.zeros)) {
         return op.emitError("its experts' weights are computed by the graph");
@@ -281,14 +285,16 @@ private:
       if (!whole) {
         return failure();
       }
-      weights.assign(whole);
-      scales.clear();
-      zeros.clear();
+      (op.*zeros)().clear();
+      (op.*scales)().clear();
+      op->replaceUsesOfWith(weights, whole);
       return success();
     };
-    return success(succeeded(replace(op.getFc1ExpertsWeightsMutable(), op.getFc1ScalesMutable(), op.getFc1ZeroPointsMutable())) &&
-                   succeeded(replace(op.getFc2ExpertsWeightsMutable(), op.getFc2ScalesMutable(), op.getFc2ZeroPointsMutable())) &&
-                   succeeded(replace(op.getFc3ExpertsWeightsMutable(), op.getFc3ScalesMutable(), op.getFc3ZeroPointsMutable())));
+    using Op = onnx::MsQMoEOp;
+    return success(
+        succeeded(replace(op.getFc1ExpertsWeights(), &Op::getFc1ScalesMutable, &Op::getFc1ZeroPointsMutable)) &&
+        succeeded(replace(op.getFc2ExpertsWeights(), &Op::getFc2ScalesMutable, &Op::getFc2ZeroPointsMutable)) &&
+        succeeded(replace(op.getFc3ExpertsWeights(), &Op::getFc3ScalesMutable, &Op::getFc3ZeroPointsMutable)));
   }
 
   ModuleOp module;

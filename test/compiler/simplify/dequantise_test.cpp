@@ -198,6 +198,37 @@ TEST_F(DequantiseTest, MixtureKeepsFloatWeights) {
   }
 }
 
+// Zero points of blocks are packed row by row, even where a row is one block; those of whole rows across the rows.
+class MixtureZeros : public DequantiseTest, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(MixtureZeros, ArePackedByTheirRank) {
+  const bool blocks = GetParam();
+  addFiles(store);
+  store.addDecoded("zeros4", {0x21, 0x43, 0x65, 0x87});
+  store.addDecoded("scales2", bytesOf(std::vector<float>(32, 3)));
+  std::string text = mixture(blocks ? "expert_weight_bits = 4 : i64, block_size = 16 : i64" : "expert_weight_bits = 4 : i64");
+  auto replace = [&](const std::string &from, const std::string &to) {
+    ASSERT_NE(text.find(from), std::string::npos) << from;
+    text.replace(text.find(from), from.size(), to);
+  };
+  const std::string type = blocks ? "tensor<2x2x1xui8>" : "tensor<2x1xui8>";
+  replace("func.func", "onnx.tensor @zeros : " + type + " #emoe.source<\"zeros4\", 0, ui8, [" + (blocks ? "2, 1, 1" : "1, 1") +
+                           "]>\nfunc.func");
+  replace("  %y =", "  %zeros = onnx.initializer @zeros : " + type + "\n  %y =");
+  replace("%scales2\n", "%scales2, %zeros\n");
+  replace("1, 1, 0, 0, 0, 0, 0", "1, 1, 0, 0, 0, 0, 1");
+  replace("tensor<2x16xf32>)\n      ->", "tensor<2x16xf32>, " + type + ")\n      ->");
+  ASSERT_TRUE(run(text)) << errors;
+  const std::vector<float> got = values();
+  ASSERT_EQ(got.size(), 64u);
+  for (int row = 0; row < 4; ++row) {
+    const int zero = blocks ? 2 * row + 1 : row + 1, byte = static_cast<uint8_t>(row * 8 * 37 + 11);
+    EXPECT_EQ(got[row * 16], ((byte & 15) - zero) * kScales[row / 2][row % 2]) << row << (blocks ? " block" : " row");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(OfRowsAndBlocks, MixtureZeros, ::testing::Bool());
+
 TEST_F(DequantiseTest, BytesForOneDeviceAreRefused) {
   addFiles(store);
   store.addDecoded("scales2", bytesOf(std::vector<float>(32, 3)));
