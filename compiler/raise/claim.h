@@ -19,6 +19,10 @@ struct Claim {
   llvm::SmallVector<mlir::Value> replacements;  // one for each output
   // Attention: the cache inputs [1, kv_heads, P, head_dim] that stand for the emoe.attention's cache before the call.
   mlir::Value pastKey, pastValue;
+  // If set, the cache inputs hold something that keys and values are computed from (latents), and the original's keys
+  // and values [1, kv_heads, P + T, width] of all positions are these: the earlier ones are the emoe.attention's cache,
+  // the others must be its operands. A narrower head ends in zeros.
+  mlir::Value keys, values;
 };
 
 class Prover {

@@ -292,6 +292,48 @@ static LogicalResult evaluateGroupQueryAttention(onnx::MsGroupQueryAttentionOp o
   return success();
 }
 
+static LogicalResult evaluateStandardAttention(onnx::AttentionOp op, Evaluator &e) {
+  Tensor inputs[] = {e.get(op.getQ()), e.get(op.getK()), e.get(op.getV())};
+  Heads parts[3];
+  for (int i : {0, 1, 2}) {
+    const Tensor &x = inputs[i];
+    int64_t heads = x.rank() == 4 ? x.shape[1] : (i == 0 ? op.getQNumHeads() : op.getKvNumHeads()).value_or(0);
+    if ((x.rank() != 3 && x.rank() != 4) || x.shape[0] != 1 || heads < 1 || (x.rank() == 3 && x.shape[2] % heads) ||
+        failed(allFloats(op, {x}))) {
+      return op.emitOpError("cannot be evaluated: it needs one sequence, and heads that fit");
+    }
+    parts[i] = x.rank() == 4 ? headsOf(x) : headsOf(x, 0, heads, x.shape[2] / heads);
+  }
+  auto &[q, k, v] = parts;
+  for (auto [past, now] : {std::pair(op.getPastKey(), &k), {op.getPastValue(), &v}}) {
+    Tensor before = optional(e, past);
+    if (past && (before.rank() != 4 || before.shape[1] != now->heads || before.shape[3] != now->width)) {
+      return op.emitOpError("cannot be evaluated: its cache does not fit its keys or values");
+    }
+    *now = past ? joined(before, *now) : *now;
+  }
+  if (q.width != k.width || k.tokens != v.tokens || k.heads != v.heads || q.heads % k.heads || q.tokens > k.tokens ||
+      op.getNonpadKvSeqlen()) {
+    return op.emitOpError("cannot be evaluated: its queries, keys and values do not fit each other");
+  }
+  AttentionRule rule;
+  rule.scale = op.getScale() ? static_cast<double>(*op.getScale()) : 1 / std::sqrt(static_cast<double>(q.width));
+  rule.softcap = op.getSoftcap();
+  rule.causal = op.getIsCausal() != 0;
+  bool fits = true;
+  if (op.getAttnMask()) {
+    rule.bias = biasOf(e.get(op.getAttnMask()), q.heads, q.tokens, k.tokens, fits);
+  }
+  if (!fits) {
+    return op.emitOpError("has a mask that does not fit its heads");
+  }
+  Heads out = attend(q, k, v, rule);
+  e.set(op.getY(), inputs[0].rank() == 4 ? tensorOf(out) : rowsOf(out));
+  e.set(op.getPresentKey(), tensorOf(k));
+  e.set(op.getPresentValue(), tensorOf(v));
+  return success();
+}
+
 // Rotary embedding of [1, T, H * d] or [1, H, T, d]; `positions` may be absent: then the tables have a row for each token.
 static LogicalResult evaluateRotaryOp(Operation *op, Evaluator &e, Value input, Value cosTable, Value sinTable,
                                       Value positions, int64_t headCount, bool interleaved) {
@@ -578,6 +620,7 @@ void addContribOps(EvaluateTable &table) {
   });
   addOp<MsGatedAddOp>(table, evaluateGatedAdd);
   addOp<MsGroupQueryAttentionOp>(table, evaluateGroupQueryAttention);
+  addOp<onnx::AttentionOp>(table, evaluateStandardAttention);
   addOp<MsRotaryEmbeddingOp>(table, [](MsRotaryEmbeddingOp op, Evaluator &e) {
     return evaluateRotaryOp(op, e, op.getInput(), op.getCosCache(), op.getSinCache(), op.getPositionIds(),
                             op.getNumHeads(), op.getInterleaved() != 0);

@@ -41,6 +41,7 @@ enum class Kind {
   NegatedHalf, // minus the second half
   HalfTimesCosine, HalfTimesSine,  // half `index` times a wave that is not doubled
   TurnedHalf,  // half `index` of the rotated rows
+               // (of all halves: `interleaved` ones are the even and the odd elements)
   RotatedHalf, // (-second half, first half)
   Square, MeanSquare, RootMeanSquare, InverseRootMeanSquare, Normalised,  // steps of an rms norm of `source`; `epsilon`
   // Rotary embedding
@@ -52,12 +53,20 @@ enum class Kind {
   TimesCosine, RotatedTimesSine,  // rows * cosine; rotated half of rows * sine
   // Attention
   Cache,       // past and new rows of keys or values: `past` (-1: none), `source`; `transposed`; `repeat` per head, `scale`
+  Columns,     // the first `index` columns of `source`, then those of `key`, of heads [1, heads, T, width]; `transposed`:
+               // the columns' axis comes first, the batch last
   Scores,      // query * key: `query`, `key`, `scale`; `masked`
   Probabilities,
   NotANumber,  // isnan(Probabilities)
   RowMax,      // the largest of the row of `source`
   // Router
-  ExpertScores,  // `route` so far: softmax or sigmoid of the logits
+  ExpertScores,  // `route` so far: softmax or sigmoid of the logits, plus a selection bias, masked by groups;
+                 // also cut into groups [.., groups, experts / groups]
+  GroupTop,      // each group's largest scores [.., groups, n]
+  GroupScores,   // their sum [.., groups]
+  ChosenGroups,  // [.., k]
+  GroupChoice,   // their one-hot [.., k, groups]
+  GroupMask,     // 1 for chosen groups, 0 for the others (`masked`: the other way round) [.., groups], then [.., experts]
   TopWeights,    // the chosen experts' weights [.., k]
   TopSum,        // their sum (+ epsilon)
   TopIds,        // the chosen experts [.., k]
@@ -149,6 +158,12 @@ struct Meaning {
   bool transposed = false, masked = false, doubled = false;
   bool sorted = false;  // experts' rows and results are in the order of SortOrder
   bool dense = false;   // PartialSum: of experts that ran on every token
+  bool interleaved = false;
+  // Cache: what was computed of cached rows, whose new ones are `query`; `whole` is it for all positions, [1, heads, P + S,
+  // width]. `otherPast` and `key` are of a second cache input that went into it.
+  bool derived = false;
+  int64_t otherPast = -1;
+  mlir::Value whole;
   TensorView view;
   std::optional<TensorView> bias;   // of ExpertLinear
   std::optional<TensorView> sinks;  // of Scores: a column with them was added for the softmax

@@ -316,6 +316,35 @@ static Operation *anchorOf(const Claim &claim) {
   return output.getDefiningOp() ? output.getDefiningOp() : output.getParentBlock()->getParentOp();
 }
 
+// The cache of an attention whose keys and values the original computes from other things for all positions; compares
+// those of the new positions with the attention's operands.
+static LogicalResult fillCache(const Claim &claim, AttentionOp attention, int64_t past, double tolerance,
+                               Evaluator &evaluator, Evaluator::Cache &cache) {
+  Value originals[] = {claim.keys, claim.values}, operands[] = {attention.getKey(), attention.getValue()};
+  int64_t heads = attention.getKvHeads(), wide = attention.getHeadDim();
+  if (failed(evaluator.run({claim.keys, claim.values, attention.getKey(), attention.getValue()}))) {
+    return failure();
+  }
+  for (int part : {0, 1}) {
+    Tensor rows = asRows(evaluator.get(originals[part]));
+    if (rows.rank() != 2 || rows.shape[1] % heads != 0 || rows.shape[1] / heads > wide || rows.shape[0] < past) {
+      return attention.emitError("cannot be proven: the original's keys or values have another number of heads");
+    }
+    int64_t width = rows.shape[1] / heads;
+    std::vector<double> all(rows.shape[0] * heads * wide, 0.0);
+    for (int64_t row = 0; row < rows.shape[0] * heads; ++row) {
+      std::copy_n(rows.f() + row * width, width, all.begin() + row * wide);
+    }
+    auto middle = all.begin() + past * heads * wide;
+    (part == 0 ? cache.keys : cache.values).assign(all.begin(), middle);
+    Tensor added = Tensor::of({rows.shape[0] - past, heads * wide}, std::vector<double>(middle, all.end()));
+    if (failed(compare(attention, part == 0 ? "keys" : "values", added, evaluator.get(operands[part]), tolerance))) {
+      return failure();
+    }
+  }
+  return success();
+}
+
 LogicalResult EvaluatingProver::evaluate(const Claim &claim, const Facts &facts, uint64_t seed,
                                          const ByteRanges &randomised, ArrayRef<Operation *> original,
                                          ArrayRef<Operation *> replacement) {
@@ -356,6 +385,9 @@ LogicalResult EvaluatingProver::evaluate(const Claim &claim, const Facts &facts,
     }
     for (Operation *op : replacement) {
       auto attention = dyn_cast<AttentionOp>(op);
+      if (attention && claim.keys && failed(fillCache(claim, attention, facts.scenario.past, tolerance, evaluator, cache))) {
+        return failure();
+      }
       if (attention) {
         evaluator.caches[static_cast<int64_t>(attention.getLayer())] = cache;
       }

@@ -81,6 +81,9 @@ std::vector<uint64_t> EvaluatingProver::signatureOf(const Claim &claim, ArrayRef
   for (Value value : claim.outputs) {
     add(numberOf(value));
   }
+  for (Value value : {claim.keys, claim.values}) {
+    value ? add(numberOf(value)) : add(~uint64_t(0));
+  }
   for (Value value : claim.replacements) {
     add(numberOf(value));
   }

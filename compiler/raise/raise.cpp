@@ -17,6 +17,8 @@ Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
   addShapeHandlers();
   addDecoderHandlers();
   addAttentionHandlers();
+  addLatentHandlers();
+  addGroupHandlers();
   addExpertHandlers();
   addLoopHandlers();
   addMixerHandlers();
@@ -33,7 +35,7 @@ Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
 const Meaning &Raiser::of(Value value) {
   static const Meaning unknown;
   auto found = meanings.find(value);
-  return found == meanings.end() ? unknown : found->second;
+  return found == meanings.end() ? unknown : *found->second;
 }
 
 void Raiser::set(Value value, Meaning meaning) {
@@ -43,7 +45,7 @@ void Raiser::set(Value value, Meaning meaning) {
     unknown.ranked = meaning.ranked;
     meaning = unknown;
   }
-  meanings[value] = std::move(meaning);
+  meanings[value] = std::make_unique<Meaning>(std::move(meaning));
 }
 
 Meaning Raiser::reshaped(Meaning meaning, Extents extents) {
@@ -177,6 +179,14 @@ FlatSymbolRefAttr Raiser::weight(Location loc, const TensorView &matrix, std::st
 
 LogicalResult Raiser::replace(Value original, Value rows, Form form, int64_t heads, StringRef pattern,
                               ArrayRef<Value> inputs, Value pastKey, Value pastValue) {
+  Claim claim;
+  claim.inputs.assign(inputs.begin(), inputs.end());
+  claim.pastKey = pastKey;
+  claim.pastValue = pastValue;
+  return replaceAs(original, rows, form, heads, pattern, std::move(claim));
+}
+
+LogicalResult Raiser::replaceAs(Value original, Value rows, Form form, int64_t heads, StringRef pattern, Claim claim) {
   Location loc = original.getLoc();
   Meaning meaning;
   meaning.kind = Kind::Rows;
@@ -209,19 +219,15 @@ LogicalResult Raiser::replace(Value original, Value rows, Form form, int64_t hea
     set(result, meaning);
   }
   if (prover) {
-    Claim claim;
     claim.pattern = pattern;
-    claim.inputs.assign(inputs.begin(), inputs.end());
     claim.outputs = {original};
     claim.replacements = {result};
-    claim.pastKey = pastKey;
-    claim.pastValue = pastValue;
     if (failed(prover->prove(claim))) {
       return failure();
     }
   }
   original.replaceAllUsesWith(result);
-  meanings[original] = meanings[result];
+  set(original, of(result));
   return success();
 }
 

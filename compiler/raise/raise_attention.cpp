@@ -99,6 +99,17 @@ LogicalResult Raiser::trigonometry(Operation *op) {
   return success();
 }
 
+// Half `index` of a head is one that is turned if it is multiplied by waves, or stands in a rotated half. (Else the
+// halves are other parts of the head.)
+static bool turns(Value half, int64_t index) {
+  return llvm::all_of(half.getUsers(), [&](Operation *user) {
+    StringRef name = user->getName().stripDialect();
+    bool rotated = index == 0 && name == "Concat" && user->getNumOperands() == 2 && user->getOperand(1) == half &&
+                   isa_and_nonnull<onnx::NegOp>(user->getOperand(0).getDefiningOp());
+    return name == "Mul" || (index == 1 && name == "Neg") || rotated;
+  });
+}
+
 LogicalResult Raiser::sliceHalf(Operation *op) {
   auto slice = cast<onnx::SliceOp>(op);
   const Meaning input = of(slice.getData());
@@ -112,7 +123,8 @@ LogicalResult Raiser::sliceHalf(Operation *op) {
   }
   int64_t width = input.extent(-1).constant(), half = width / 2;
   int64_t from = *start < 0 ? *start + width : *start, to = *end < 0 ? *end + width : std::min(*end, width);
-  if (width % 2 != 0 || !((from == 0 && to == half) || (from == half && to == width))) {
+  if (width % 2 != 0 || !((from == 0 && to == half) || (from == half && to == width)) ||
+      !turns(op->getResult(0), from == 0 ? 0 : 1)) {
     return success();
   }
   Meaning meaning = input;
@@ -123,8 +135,7 @@ LogicalResult Raiser::sliceHalf(Operation *op) {
   return success();
 }
 
-// A head in two halves, of which each is turned on its own. (Where the second goes elsewhere, the halves are other
-// parts of the head.)
+// A head in two halves, of which each is turned on its own.
 LogicalResult Raiser::splitHalves(Operation *op) {
   const Meaning input = of(op->getOperand(0));
   int64_t rank = input.extents.size();
@@ -134,10 +145,7 @@ LogicalResult Raiser::splitHalves(Operation *op) {
   }
   int64_t half = input.extent(-1).constant() / 2;
   auto sizes = op->getNumOperands() > 1 ? integers(op->getOperand(1)) : SmallVector<int64_t>{half, half};
-  bool turns = llvm::all_of(op->getResult(1).getUsers(), [](Operation *user) {
-    return user->getName().stripDialect() == "Mul" || user->getName().stripDialect() == "Neg";
-  });
-  if (!sizes || *sizes != SmallVector<int64_t>{half, half} || !turns) {
+  if (!sizes || *sizes != SmallVector<int64_t>{half, half} || !turns(op->getResult(1), 1)) {
     return success();
   }
   for (int64_t index : {0, 1}) {
@@ -171,7 +179,7 @@ LogicalResult Raiser::turnHalf(Operation *op) {
       int64_t index = adds ? 1 : 0;
       if (!a.is(Kind::HalfTimesCosine) || !b.is(Kind::HalfTimesSine) || a.index != index || b.index != 1 - index ||
           a.source != b.source || a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale ||
-          (!adds && side == 1)) {
+          a.interleaved != b.interleaved || (!adds && side == 1)) {
         continue;
       }
       meaning.kind = Kind::TurnedHalf;
@@ -189,7 +197,8 @@ LogicalResult Raiser::joinTurned(Operation *op) {
   const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
   int64_t rank = a.extents.size();
   if (!a.is(Kind::TurnedHalf) || !b.is(Kind::TurnedHalf) || a.index != 0 || b.index != 1 || a.source != b.source ||
-      a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale || axisAttr(op, 0, rank) != rank - 1) {
+      a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale || a.interleaved != b.interleaved ||
+      axisAttr(op, 0, rank) != rank - 1) {
     return success();
   }
   Meaning result = a;
@@ -198,6 +207,9 @@ LogicalResult Raiser::joinTurned(Operation *op) {
   result.extents.back() = a.extents.back() * 2;
   set(op->getResult(0), result);
   Value rows = toRows(a.source);
+  if (a.interleaved) {
+    rows = evenBeforeOdd(op->getLoc(), rows, a.heads);
+  }
   Value rotated = builder.create<RotaryOp>(op->getLoc(), rows.getType(), rows, builder.getI64IntegerAttr(a.heads),
                                            RotaryStyleAttr::get(builder.getContext(), RotaryStyle::Half),
                                            builder.getDenseF32ArrayAttr(a.frequencies),
@@ -207,7 +219,7 @@ LogicalResult Raiser::joinTurned(Operation *op) {
 
 LogicalResult Raiser::negate(Operation *op) {
   const Meaning &input = of(op->getOperand(0));
-  if (input.is(Kind::Half) && input.index == 1) {
+  if (input.is(Kind::Half) && input.index == 1 && !input.interleaved) {
     Meaning meaning = input;
     meaning.kind = Kind::NegatedHalf;
     set(op->getResult(0), meaning);
@@ -230,7 +242,7 @@ LogicalResult Raiser::concatHeads(Operation *op) {
     meaning.doubled = true;
     meaning.extents.back() = a.extents.back() * 2;
     set(op->getResult(0), meaning);
-  } else if (a.is(Kind::NegatedHalf) && b.is(Kind::Half) && b.index == 0 && a.source == b.source &&
+  } else if (a.is(Kind::NegatedHalf) && b.is(Kind::Half) && b.index == 0 && !b.interleaved && a.source == b.source &&
              a.form == b.form && axis == rank - 1) {
     Meaning meaning = a;
     meaning.kind = Kind::RotatedHalf;
@@ -241,6 +253,9 @@ LogicalResult Raiser::concatHeads(Operation *op) {
     Meaning meaning = *asCache(b);
     meaning.past = a.index;
     meaning.extents[2] = pastLength + tokens;
+    meaning.whole = op->getResult(0);
+    meaning.query = b.source;
+    meaning.key = Value();
     set(op->getResult(0), meaning);
   }
   return success();
@@ -386,6 +401,11 @@ std::optional<Meaning> Raiser::asCache(const Meaning &meaning) {
   if (meaning.is(Kind::Cache)) {
     return meaning;
   }
+  if (meaning.is(Kind::RepeatedRows) && meaning.form == Form::BHSW) {
+    Meaning cache = meaning;
+    cache.kind = Kind::Cache;
+    return cache;
+  }
   if (!meaning.is(Kind::Rows) || (meaning.form != Form::BHSW && meaning.form != Form::BHWS)) {
     return std::nullopt;
   }
@@ -522,15 +542,25 @@ LogicalResult Raiser::attend(Operation *op) {
     return success();
   }
   const Meaning query = of(weights.query), key = *asCache(of(weights.key));
+  // Keys and values of latents: the cache inputs are the latents' and what else went into the keys.
+  bool derived = key.derived || value->derived;
+  bool knownPasts = !derived || (value->otherPast < 0 && (key.otherPast < 0 || key.past == value->past ||
+                                                          key.otherPast == value->past));
   if (value->transposed || value->extents.size() != 4 || value->scale != 1 || key.repeat != value->repeat ||
-      value->extents[1] != query.extents[1] || (key.past < 0) != (value->past < 0) ||
-      !query.extents[3].isConstant() || value->extents[3] != query.extents[3] ||
-      weights.extents.back() != value->extents[2]) {
+      key.heads != value->heads || value->extents[1] != query.extents[1] || (key.past < 0) != (value->past < 0) ||
+      !query.extents[3].isConstant() || !value->extents[3].isConstant() ||
+      weights.extents.back() != value->extents[2] || !knownPasts) {
     return op->emitError() << "attention whose queries, keys and values do not fit each other is not supported";
   }
-  int64_t headDim = query.extents[3].constant();
+  int64_t keyWidth = query.extents[3].constant(), valueWidth = value->extents[3].constant();
+  int64_t headDim = std::max(keyWidth, valueWidth);
+  bool padded = keyWidth != valueWidth;
+  if ((derived || padded) && key.past >= 0 && (!key.whole || !value->whole)) {
+    return op->emitError() << "the keys or values of this attention are computed from its cache in an order of axes that is "
+                              "not supported";
+  }
   // Scales that the file could only round are meant exactly.
-  double scale = weights.scale, exact = 1 / std::sqrt(static_cast<double>(headDim));
+  double scale = weights.scale, exact = 1 / std::sqrt(static_cast<double>(keyWidth));
   if (std::abs(scale - exact) <= 2 * weights.rounding * exact && scale != exact) {
     if (weights.rounding > 0x1p-20 && !std::exchange(scaleNoted, true)) {
       op->emitRemark() << "attention scale " << scale << " is taken as head_dim^-1/2 = " << exact
@@ -538,21 +568,41 @@ LogicalResult Raiser::attend(Operation *op) {
     }
     scale = exact;
   }
-  set(op->getResult(0), reshaped(query, query.extents));
+  Meaning resultMeaning = query;
+  resultMeaning.extents.back() = valueWidth;
+  set(op->getResult(0), resultMeaning);
   auto sinkRow = weights.sinks ? weights.sinks->reshaped({1, query.heads}) : std::nullopt;
   FlatSymbolRefAttr sinks = sinkRow ? weight(op->getLoc(), *sinkRow) : FlatSymbolRefAttr();
   if (weights.sinks && !sinks) {
     return failure();
   }
-  Value q = toRows(query.source), k = toRows(key.source), v = toRows(value->source);
-  auto result = builder.create<AttentionOp>(
+  // One width for keys and values: zeros behind the narrower ones change no score and no sum.
+  Location loc = op->getLoc();
+  Value q = resizeHeads(loc, toRows(query.source), query.heads, keyWidth, headDim);
+  Value k = resizeHeads(loc, toRows(key.source), key.heads, keyWidth, headDim);
+  Value v = resizeHeads(loc, toRows(value->source), key.heads, valueWidth, headDim);
+  auto attention = builder.create<AttentionOp>(
       op->getLoc(), q.getType(), q, k, v, builder.getI64IntegerAttr(attentionLayers),
       builder.getI64IntegerAttr(query.heads), builder.getI64IntegerAttr(key.heads), builder.getI64IntegerAttr(headDim),
       builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(weights.window), builder.getF32FloatAttr(0), sinks);
   ++attentionLayers;
-  return replace(op->getResult(0), result, Form::BHSW, query.heads, "attention",
-                 {query.source, key.source, value->source}, key.past < 0 ? Value() : pasts[key.past],
-                 value->past < 0 ? Value() : pasts[value->past]);
+  Value result = resizeHeads(loc, attention.getResult(), query.heads, headDim, valueWidth);
+  Claim claim;
+  claim.inputs = {query.source};
+  for (const Meaning *part : {&key, static_cast<const Meaning *>(&*value)}) {
+    for (Value input : {part->derived ? part->query : part->source, part->derived ? part->key : Value()}) {
+      if (input && !llvm::is_contained(claim.inputs, input)) {
+        claim.inputs.push_back(input);
+      }
+    }
+  }
+  if (key.past >= 0) {
+    claim.pastKey = pasts[key.past];
+    claim.pastValue = pasts[key.otherPast >= 0 && value->past != key.otherPast ? key.otherPast : value->past];
+    claim.keys = derived || padded ? key.whole : Value();
+    claim.values = derived || padded ? value->whole : Value();
+  }
+  return replaceAs(op->getResult(0), result, Form::BHSW, query.heads, "attention", claim);
 }
 
 } // namespace emoe

@@ -69,15 +69,11 @@ LogicalResult Raiser::topK(Operation *op) {
   if (!count || axisAttr(op, -1, rank) != rank - 1 || !intAttr(op, "largest", 1)) {
     return success();
   }
-  if (isPlainRows(input) || input.is(Kind::Sigmoid)) {
-    input.route.logits = input.source;
-    input.route.experts = rowWidth(of(input.source));
-    input.route.score = input.is(Kind::Sigmoid) ? ScoreFunction::Sigmoid : ScoreFunction::None;
-    input.kind = Kind::ExpertScores;
-  }
-  if (!input.is(Kind::ExpertScores)) {
+  auto scores = asScores(input);
+  if (!scores || scores->extent(-1) != Extent(scores->route.experts)) {
     return success();
   }
+  input = *scores;
   if (*count <= 0 || *count > input.route.experts) {
     return op->emitError() << "chooses " << *count << " of " << input.route.experts << " experts";
   }
@@ -86,7 +82,10 @@ LogicalResult Raiser::topK(Operation *op) {
   meaning.route.topK = *count;
   meaning.route.choice = op;
   meaning.extents.back() = *count;
-  set(op->getResult(0), meaning);
+  // Biased scores, and those of groups that were masked, choose but do not weigh.
+  bool weighs = !meaning.route.selectionBias &&
+                *count <= meaning.route.topGroups * (meaning.route.experts / meaning.route.groups);
+  set(op->getResult(0), weighs ? meaning : reshaped(Meaning(), meaning.extents));
   meaning.kind = Kind::TopIds;
   set(op->getResult(1), meaning);
   return success();

@@ -16,6 +16,7 @@ void Raiser::addFusedHandlers() {
     add(op, &Raiser::skipNorm);
   }
   add("com.microsoft.GroupQueryAttention", &Raiser::groupQueryAttention);
+  add("Attention", &Raiser::standardAttention);
   for (const char *op : {"Split", "Slice"}) {
     add(op, &Raiser::splitRows);
   }
@@ -129,24 +130,17 @@ Value Raiser::columns(Location loc, Value source, int64_t heads, int64_t start, 
   return builder.create<LinearOp>(loc, type, whole.getInput(), matrix, bias);
 }
 
-// Split or Slice along the last axis of rows.
-LogicalResult Raiser::splitRows(Operation *op) {
-  const Meaning x = of(op->getOperand(0));
-  int64_t rank = x.extents.size();
-  if (!isPlainRows(x) || x.form == Form::BHWS || x.form == Form::S1W || !x.extent(-1).isConstant()) {
-    return success();
-  }
-  bool perHead = x.form == Form::BSHW || x.form == Form::BHSW;
-  int64_t wide = x.extent(-1).constant();
-  SmallVector<std::pair<int64_t, int64_t>> parts;  // start, width
+FailureOr<SmallVector<std::pair<int64_t, int64_t>>> Raiser::columnParts(Operation *op, const Meaning &x) {
+  int64_t rank = x.extents.size(), wide = x.extent(-1).constant();
+  SmallVector<std::pair<int64_t, int64_t>> parts;
   if (op->getName().stripDialect() == "Split") {
     if (axisAttr(op, 0, rank) != rank - 1) {
-      return success();
+      return parts;
     }
     int64_t count = op->getNumResults(), start = 0;
     auto sizes = op->getNumOperands() > 1 ? integers(op->getOperand(1)) : std::nullopt;
     if (op->getNumOperands() > 1 && (!sizes || static_cast<int64_t>(sizes->size()) != count)) {
-      return success();
+      return parts;
     }
     for (int64_t i = 0; i < count; ++i) {
       int64_t width = sizes ? (*sizes)[i] : std::min((wide + count - 1) / count, wide - start);
@@ -162,17 +156,27 @@ LogicalResult Raiser::splitRows(Operation *op) {
     auto axis = slice.getAxes() ? integer(slice.getAxes()) : std::optional<int64_t>(0);
     if (!start || !end || !axis || (*axis != -1 && *axis != rank - 1) ||
         (slice.getSteps() && integer(slice.getSteps()) != 1)) {
-      return success();
+      return parts;
     }
     int64_t from = std::clamp<int64_t>(*start < 0 ? *start + wide : *start, 0, wide);
     int64_t to = std::clamp<int64_t>(*end < 0 ? *end + wide : *end, 0, wide);
-    // Halves of heads belong to a rotary embedding.
-    if (perHead && wide % 2 == 0 && to - from == wide / 2 && (from == 0 || to == wide)) {
-      return success();
-    }
     parts.push_back({from, to - from});
   }
-  for (auto [index, part] : llvm::enumerate(parts)) {
+  return parts;
+}
+
+// Split or Slice along the last axis of rows.
+LogicalResult Raiser::splitRows(Operation *op) {
+  const Meaning x = of(op->getOperand(0));
+  if (!isPlainRows(x) || x.form == Form::BHWS || x.form == Form::S1W || !x.extent(-1).isConstant()) {
+    return success();
+  }
+  bool perHead = x.form == Form::BSHW || x.form == Form::BHSW;
+  auto parts = columnParts(op, x);
+  if (failed(parts)) {
+    return failure();
+  }
+  for (auto [index, part] : llvm::enumerate(*parts)) {
     auto [start, width] = part;
     if (width <= 0 || op->getResult(index).use_empty()) {
       continue;
@@ -448,6 +452,81 @@ LogicalResult Raiser::groupQueryAttention(Operation *operation) {
   }
   return replace(op.getOutput(), attention, Form::BSW, 1, "grouped attention", inputs,
                  hasPast ? pasts[pastKey.index] : Value(), hasPast ? pasts[pastValue.index] : Value());
+}
+
+// The standard op (opset 23): rows, or heads, with a mask.
+LogicalResult Raiser::standardAttention(Operation *operation) {
+  auto op = cast<onnx::AttentionOp>(operation);
+  Location loc = op.getLoc();
+  const Meaning parts[] = {of(op.getQ()), of(op.getK()), of(op.getV())};
+  const Meaning mask = of(op.getAttnMask()), pastKey = of(op.getPastKey()), pastValue = of(op.getPastValue());
+  int64_t heads[3], widths[3];
+  for (int i : {0, 1, 2}) {
+    const Meaning &x = parts[i];
+    if (!isPlainRows(x) || (x.form != Form::BSW && x.form != Form::BHSW) || x.form != parts[0].form) {
+      return success();
+    }
+    heads[i] = x.form == Form::BHSW ? x.heads : (i == 0 ? op.getQNumHeads() : op.getKvNumHeads()).value_or(0);
+    if (heads[i] < 1 || rowWidth(x) % heads[i] != 0) {
+      return op.emitError("the heads of this attention do not divide its queries, keys or values");
+    }
+    widths[i] = rowWidth(x) / heads[i];
+  }
+  if (heads[1] != heads[2] || heads[0] % heads[1] != 0 || widths[0] != widths[1]) {
+    return op.emitError("attention whose queries, keys and values do not fit each other is not supported");
+  }
+  if (op.getNonpadKvSeqlen() || !op.getQkMatmulOutput().use_empty()) {
+    return op.emitError("attention with nonpad_kv_seqlen or with its scores as a result is not supported; export the model "
+                        "with past and present, without the scores");
+  }
+  bool hasPast = static_cast<bool>(op.getPastKey());
+  if (hasPast != static_cast<bool>(op.getPastValue()) ||
+      (hasPast && (!pastKey.is(Kind::Past) || !pastValue.is(Kind::Past)))) {
+    return op.emitError("the cache of this attention is not an input of the model");
+  }
+  bool masked = (mask.is(Kind::Bias) || mask.is(Kind::Visible)) && mask.index == 0;
+  if (op.getAttnMask() && !masked) {
+    return success();
+  }
+  if (!masked && !op.getIsCausal()) {
+    return op.emitError("attention without a mask that is not causal is not supported: this is no decoder's");
+  }
+  int64_t headDim = std::max(widths[0], widths[2]);
+  Value rows[3];
+  for (int i : {0, 1, 2}) {
+    rows[i] = resizeHeads(loc, toRows(parts[i].source), heads[i], widths[i], headDim);
+  }
+  double scale = op.getScale() ? static_cast<double>(*op.getScale()) : 1 / std::sqrt(static_cast<double>(widths[0]));
+  Meaning result = parts[0];
+  result.extents.back() = result.form == Form::BHSW ? widths[2] : heads[0] * widths[2];
+  set(op.getY(), result);
+  auto attention = builder.create<AttentionOp>(
+      loc, rows[0].getType(), rows[0], rows[1], rows[2], builder.getI64IntegerAttr(attentionLayers),
+      builder.getI64IntegerAttr(heads[0]), builder.getI64IntegerAttr(heads[1]), builder.getI64IntegerAttr(headDim),
+      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(masked ? mask.window : 0),
+      builder.getF32FloatAttr(op.getSoftcap()), FlatSymbolRefAttr());
+  ++attentionLayers;
+  for (int i : {1, 2}) {
+    Value present = i == 1 ? op.getPresentKey() : op.getPresentValue();
+    Meaning cache = parts[i];
+    cache.kind = Kind::Cache;
+    cache.form = Form::BHSW;
+    cache.heads = heads[i];
+    cache.past = hasPast ? (i == 1 ? pastKey : pastValue).index : -1;
+    set(present, reshaped(cache, {1, heads[i], (hasPast ? pastLength : Extent(0)) + tokens, widths[i]}));
+  }
+  Claim claim;
+  claim.inputs = {parts[0].source, parts[1].source, parts[2].source};
+  if (hasPast) {
+    claim.pastKey = pasts[pastKey.index];
+    claim.pastValue = pasts[pastValue.index];
+    if (widths[0] != widths[2]) {
+      claim.keys = op.getPresentKey();
+      claim.values = op.getPresentValue();
+    }
+  }
+  return replaceAs(op.getY(), resizeHeads(loc, attention.getResult(), heads[0], headDim, widths[2]), parts[0].form,
+                   parts[0].heads, "attention", claim);
 }
 
 } // namespace emoe

@@ -39,13 +39,16 @@ LogicalResult Raiser::mixtureOp(Operation *operation) {
 template <typename OpT> LogicalResult Raiser::emitMixture(OpT op, Value routerWeights) {
   const Meaning x = of(op.getInput()), scores = of(op.getRouterProbs());
   bool flat = x.form == Form::BSW || x.form == Form::SW;
-  if (!isPlainRows(x) || !flat || !isPlainRows(scores) || rowWidth(x) < 1 || rowWidth(scores) < 1) {
+  // Logits; or, where other scores weigh, what the experts are chosen by.
+  std::optional<Meaning> choosing = isPlainRows(scores) || routerWeights ? asScores(scores) : std::nullopt;
+  if (!isPlainRows(x) || !flat || !choosing || rowWidth(x) < 1 || choosing->route.experts < 1 || choosing->extents.empty() ||
+      choosing->extent(-1) != Extent(choosing->route.experts)) {
     return success();
   }
   if (op.getUseSparseMixer()) {
     return op.emitError("use_sparse_mixer: this op's sparse mixer is not supported; export the experts batched");
   }
-  int64_t experts = rowWidth(scores), width = rowWidth(x);
+  int64_t experts = choosing->route.experts, width = rowWidth(x);
   StringRef activation = op.getActivationType();
   bool swiglu = activation == "swiglu", fused = swiglu && op.getSwigluFusion() != 0;
   Meaning weights[3] = {of(op.getFc1ExpertsWeights()), of(op.getFc2ExpertsWeights()), of(op.getFc3ExpertsWeights())};
@@ -116,16 +119,14 @@ template <typename OpT> LogicalResult Raiser::emitMixture(OpT op, Value routerWe
       stacked.upBias = whole->sliced(1, interleaved ? 1 : hidden, hidden, interleaved ? 2 : 1);
     }
   }
-  RouteMeaning route;
-  route.logits = scores.source;
-  route.experts = experts;
+  RouteMeaning route = choosing->route;
   route.topK = op.getK();
   route.score = ScoreFunction::Softmax;
   route.renormalise = op.getNormalizeRoutingWeights() != 0;
   if (route.topK < 1 || route.topK > experts) {
     return op.emitError() << "chooses " << route.topK << " of " << experts << " experts";
   }
-  if (routerWeights && !mixingScores(routerWeights, scores, route)) {
+  if (routerWeights && !mixingScores(routerWeights, *choosing, route)) {
     return op.emitError("router_weights are not the scores by which experts are chosen, before a bias; this router is "
                         "not supported");
   }
@@ -133,18 +134,20 @@ template <typename OpT> LogicalResult Raiser::emitMixture(OpT op, Value routerWe
   return emitMoe(op, route, x.source, expertsOf(stacked, experts), x.form, "experts P0");
 }
 
-// Scores that weigh: softmax or sigmoid of the logits that choose.
+// Scores that weigh: those that choose, before a bias and a choice of groups, or softmax or sigmoid of the logits that
+// choose.
 bool Raiser::mixingScores(Value routerWeights, const Meaning &choosing, RouteMeaning &route) {
-  const Meaning weights = of(routerWeights);
-  if (weights.is(Kind::ExpertScores) && weights.route.logits == choosing.source && !weights.route.selectionBias) {
-    route.score = weights.route.score;
-    return true;
+  auto weights = asScores(of(routerWeights));
+  if (!weights || weights->route.logits != choosing.route.logits || weights->route.selectionBias ||
+      weights->route.groups != 1) {
+    return false;
   }
-  if (weights.is(Kind::Sigmoid) && weights.source == choosing.source) {
-    route.score = ScoreFunction::Sigmoid;
-    return true;
+  bool byLogits = choosing.route.score == ScoreFunction::None && !choosing.route.selectionBias && choosing.route.groups == 1;
+  if (!byLogits && weights->route.score != choosing.route.score) {
+    return false;
   }
-  return false;
+  route.score = weights->route.score;
+  return true;
 }
 
 //===--- P1 --------------------------------------------------------------------------------------------------------===//

@@ -151,10 +151,16 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
       meaning.form = Form::SW;
     } else if (extents == Extents{rows, 1, rowWide}) {
       meaning.form = Form::S1W;
+    } else if (extents == Extents{1, 1, rows, rowWide}) {
+      meaning.form = Form::BHSW;
+      meaning.heads = 1;
     } else if (extents.size() == 4 && extents[0] == Extent(1) && extents[1] == rows && extents[2].isConstant() &&
                extents[3] * extents[2].constant() == rowWide) {
       meaning.form = Form::BSHW;
       meaning.heads = extents[2].constant();
+    } else if (from.is(Kind::Sigmoid)) {
+      // Scores of experts in groups.
+      meaning = reshaped(*asScores(from), extents);
     } else {
       break;
     }
@@ -184,8 +190,18 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
   case Kind::Cosine:
   case Kind::Sine:
     return sameButOnes(from.extents, extents) && accept();
-  case Kind::Past:
   case Kind::Cache:
+    // The heads of one wide row, positions first.
+    if (from.heads == 1 && from.repeat == 1 && !from.transposed && from.form == Form::BHSW && extents.size() == 4 &&
+        extents[0] == Extent(1) && extents[1] == from.extent(-2) && extents[2].isConstant() &&
+        extents[3] * extents[2].constant() == from.extent(-1) && extents != from.extents) {
+      meaning.form = Form::BSHW;
+      meaning.heads = extents[2].constant();
+      meaning.whole = Value();
+      return accept();
+    }
+    [[fallthrough]];
+  case Kind::Past:
     return extents.size() >= 2 && extents[extents.size() - 1] == from.extent(-1) &&
            extents[extents.size() - 2] == from.extent(-2) && accept();
   case Kind::Visible:
@@ -382,8 +398,11 @@ LogicalResult Raiser::expand(Operation *op) {
     }
     break;
   case Kind::Cache:
-    // [1, kv_heads, 1, T, d] -> [1, kv_heads, repeat, T, d]
-    if (extents.size() == 5 && input.extents[2] == Extent(1) && extents[2].isConstant()) {
+    // [1, kv_heads, 1, T, d] -> [1, kv_heads, repeat, T, d], or one head for all
+    if (extents.size() == 4 && input.heads == 1 && input.form == Form::BHSW && !input.transposed &&
+        input.extents.size() == 4 && input.extents[1] == Extent(1) && extents[1].isConstant()) {
+      meaning.repeat *= extents[1].constant();
+    } else if (extents.size() == 5 && input.extents[2] == Extent(1) && extents[2].isConstant()) {
       meaning.repeat *= extents[2].constant();
     } else if (extents != input.extents) {
       return success();
@@ -395,8 +414,15 @@ LogicalResult Raiser::expand(Operation *op) {
       break;
     }
     if (input.form == Form::BSHW && input.heads == 1 && extents.size() == 4 && extents[0] == input.extents[0] &&
-        extents[1] == input.extents[1] && extents[3] == input.extents[3]) {
+        extents[1] == input.extents[1] && extents[3] == input.extents[3] && extents[2].isConstant()) {
       meaning.kind = Kind::RepeatedRows;
+      meaning.repeat = extents[2].constant();
+      break;
+    }
+    if (input.form == Form::BHSW && input.heads == 1 && extents.size() == 4 && extents[0] == input.extents[0] &&
+        extents[2] == input.extents[2] && extents[3] == input.extents[3] && extents[1].isConstant()) {
+      meaning.kind = Kind::RepeatedRows;
+      meaning.repeat = extents[1].constant();
       break;
     }
     [[fallthrough]];
@@ -435,11 +461,17 @@ LogicalResult Raiser::transpose(Operation *op) {
   for (int64_t axis : order) {
     extents.push_back(input.extents[axis]);
   }
+  if (rank == 4 && columnsTransposed(op, order)) {
+    const Meaning columns = of(op->getResult(0));
+    bool full = columns.is(Kind::Columns) && !columns.transposed && columns.key && columns.extents[3] == Extent(columns.index);
+    return full ? joinParts(op->getResult(0), of(columns.source), of(columns.key)) : success();
+  }
   Meaning meaning = reshaped(input, extents);
   bool identity = llvm::is_sorted(order);
   SmallVector<int64_t> swapLast(order);
   bool swapsLast = rank >= 2 && (std::swap(swapLast[rank - 1], swapLast[rank - 2]), llvm::is_sorted(swapLast));
   bool swapsMiddle = ArrayRef<int64_t>(order) == ArrayRef<int64_t>{0, 2, 1, 3};
+  bool perHead = input.form == Form::BSHW || input.form == Form::BHSW;
   auto opaque = [&] {
     Meaning unknown;
     unknown.ranked = true;
@@ -461,7 +493,10 @@ LogicalResult Raiser::transpose(Operation *op) {
     break;
   case Kind::Cache:
     meaning.transposed ^= swapsLast;
-    if (!swapsLast && !identity) {
+    if (swapsMiddle && rank == 4 && perHead && input.repeat == 1 && !input.transposed) {
+      meaning.form = input.form == Form::BSHW ? Form::BHSW : Form::BSHW;
+      meaning.whole = meaning.form == Form::BHSW ? op->getResult(0) : Value();
+    } else if (!swapsLast && !identity) {
       meaning = opaque();
     }
     break;

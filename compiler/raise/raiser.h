@@ -35,6 +35,8 @@ private:
   void addShapeHandlers();     // raise_shapes.cpp, raise_numbers.cpp
   void addDecoderHandlers();   // raise_decoder.cpp
   void addAttentionHandlers(); // raise_attention.cpp
+  void addLatentHandlers();    // raise_latent.cpp
+  void addGroupHandlers();     // raise_groups.cpp
   void addExpertHandlers();    // raise_experts.cpp
   void addLoopHandlers();      // raise_loop.cpp
   void addGroupedHandlers();   // raise_grouped.cpp
@@ -84,6 +86,9 @@ private:
   // Replaces `original` by `rows`: from `inputs`, both have the same values.
   mlir::LogicalResult replace(mlir::Value original, mlir::Value rows, Form form, int64_t heads, llvm::StringRef pattern,
                               llvm::ArrayRef<mlir::Value> inputs, mlir::Value pastKey = {}, mlir::Value pastValue = {});
+  // The same; `claim` says where both start, and the cache.
+  mlir::LogicalResult replaceAs(mlir::Value original, mlir::Value rows, Form form, int64_t heads, llvm::StringRef pattern,
+                              Claim claim);
 
   //===--- handlers ----------------------------------------------------------------------------------------------===//
   // shapes and numbers
@@ -155,6 +160,22 @@ private:
   mlir::LogicalResult isNan(mlir::Operation *op);
   mlir::LogicalResult attend(mlir::Operation *op);
   std::optional<Meaning> asCache(const Meaning &meaning);
+  mlir::LogicalResult standardAttention(mlir::Operation *op);
+  // Heads of `from` columns with zeros behind, up to `to`; or only the first `to` of them.
+  mlir::Value resizeHeads(mlir::Location loc, mlir::Value rows, int64_t heads, int64_t from, int64_t to);
+  // heads in parts, keys and values computed from cached latents
+  mlir::Value newRows(mlir::Location loc, mlir::Value rows);
+  void setCache(mlir::Value result, Meaning cache, mlir::Value rows);
+  mlir::LogicalResult latentLinear(mlir::Operation *op);
+  mlir::LogicalResult latentColumns(mlir::Operation *op);
+  mlir::LogicalResult joinHeads(mlir::Operation *op);
+  mlir::LogicalResult joinParts(mlir::Value result, const Meaning &first, const Meaning &second);
+  bool columnsTransposed(mlir::Operation *op, llvm::ArrayRef<int64_t> order);
+  mlir::LogicalResult fillColumns(mlir::Operation *op);
+  mlir::LogicalResult halfWave(mlir::Operation *op);
+  mlir::LogicalResult slicePairs(mlir::Operation *op);
+  // The halves' elements of each head of `rows`, so that those of a half lie together.
+  mlir::Value evenBeforeOdd(mlir::Location loc, mlir::Value rows, int64_t heads);
   // fused ops
   mlir::LogicalResult emitNorm(mlir::Value original, mlir::Value x, const Meaning &scale, const Meaning *bias,
                                NormKind kind, double epsilon, llvm::ArrayRef<mlir::Value> inputs);
@@ -163,6 +184,8 @@ private:
   // Rows with some of each head's columns; `input` is where a claim about them starts. Null after an error.
   mlir::Value columns(mlir::Location loc, mlir::Value source, int64_t heads, int64_t start, int64_t width,
                       mlir::Value &input);
+  // The (start, width) of each result of a Split or Slice along the last axis; empty if it is not one.
+  mlir::FailureOr<llvm::SmallVector<std::pair<int64_t, int64_t>>> columnParts(mlir::Operation *op, const Meaning &x);
   mlir::LogicalResult splitRows(mlir::Operation *op);
   mlir::LogicalResult gatedAdd(mlir::Operation *op);
   std::optional<std::vector<float>> frequenciesOf(const Meaning &cosines, const Meaning &sines, double &magnitude);
@@ -191,6 +214,16 @@ private:
   mlir::LogicalResult joinRuns(mlir::Operation *op);
   mlir::LogicalResult invertOrder(mlir::Operation *op);
   mlir::LogicalResult weighSorted(mlir::Operation *op);
+  // routers that choose groups first
+  // Scores of the experts, if the value means some: rows are logits.
+  std::optional<Meaning> asScores(const Meaning &meaning);
+  mlir::LogicalResult biasScores(mlir::Operation *op);
+  mlir::LogicalResult groupTop(mlir::Operation *op);
+  mlir::LogicalResult groupSum(mlir::Operation *op);
+  mlir::LogicalResult groupChoice(mlir::Operation *op);
+  mlir::LogicalResult groupMask(mlir::Operation *op);
+  mlir::LogicalResult maskScores(mlir::Operation *op);
+  mlir::LogicalResult gatherScores(mlir::Operation *op);
   // experts
   static std::map<int64_t, ExpertMeaning> expertsOf(const ExpertMeaning &stacked, int64_t count);
   mlir::LogicalResult expertScores(mlir::Operation *op);
@@ -227,7 +260,7 @@ private:
   Prover *prover;
   mlir::OpBuilder builder;
   llvm::StringMap<llvm::SmallVector<Handler, 6>> handlers;
-  llvm::DenseMap<mlir::Value, Meaning> meanings;
+  llvm::DenseMap<mlir::Value, std::unique_ptr<Meaning>> meanings;  // large: the table holds pointers
   unsigned nextSymbol = 2;
   const Extent tokens = Extent::symbol(0);
   Extent pastLength = Extent::symbol(1);  // 0 where the model has no cache inputs
