@@ -12,6 +12,14 @@
 namespace emoe::rt {
 namespace {
 
+// Large pages, where the system has them, for memory that is read from end to end: fewer addresses to look up. What the
+// plan does not count in full must not have them.
+void AskForLargePages(void *memory, uint64_t bytes) {
+#ifdef MADV_HUGEPAGE
+  madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+}
+
 Status NoRoom(const char *what) { return Error(StatusCode::kInternal, what); }
 
 // Reads part of a section into `out`, and all of it once for its checksum.
@@ -184,6 +192,8 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   auto *slots = static_cast<char *>(arena_.Take(plan_.slots * plan_.slot_bytes, kPageBytes));
   resident_ = static_cast<char *>(arena_.Take(bundle_->resident.length, kPageBytes));
   if (slots == nullptr || resident_ == nullptr) return NoRoom("the arena has no room for the weights");
+  AskForLargePages(resident_, bundle_->resident.length / kPageBytes * kPageBytes);
+  if (plan_.expert_bytes == plan_.slots * plan_.slot_bytes) AskForLargePages(slots, plan_.expert_bytes);
   RT_RETURN_IF_ERROR(ReadSection(provider, bundle_->resident, resident_));
   if (options.memory.tokenizer && bundle_->tokenizer.present) {
     tokenizer_ = arena_.Take(bundle_->tokenizer.length, 64);
