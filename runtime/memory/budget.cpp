@@ -94,10 +94,13 @@ bool ArenaSlotBytes(const Bundle &bundle, uint32_t slot, uint32_t chunk, uint32_
   return !checked.overflow();
 }
 
-Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan *plan) {
+namespace {
+
+// The plan for chunks of so many rows.
+Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t chunk, MemoryPlan *plan) {
   MemoryPlan p;
   p.context = options.context != 0 ? options.context : bundle.plan.context;
-  p.chunk = options.chunk != 0 ? options.chunk : bundle.plan.chunk;
+  p.chunk = chunk;
   p.threads = options.threads;
   if (p.context == 0 || p.context > kLongestContext) {
     return Error(StatusCode::kUsage, "the context must be 1 to 1048576 positions, not", p.context);
@@ -184,6 +187,25 @@ Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan
   p.bookkeeping += slot_tables;
   p.total = fixed + slot_tables + p.expert_bytes;
   *plan = p;
+  return OkStatus();
+}
+
+bool HoldsAll(const MemoryPlan &plan) { return plan.slots == plan.records && plan.expert_bytes == plan.record_bytes; }
+
+}  // namespace
+
+Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan *plan) {
+  RT_RETURN_IF_ERROR(PlanChunk(bundle, options, options.chunk != 0 ? options.chunk : bundle.plan.chunk, plan));
+  if (options.chunk != 0) return OkStatus();
+  const uint64_t most = plan->total + plan->total / 16;
+  MemoryPlan longer;
+  for (uint32_t chunk = plan->chunk; chunk <= kLongChunk / 2 && chunk * 2 <= plan->context;) {
+    chunk *= 2;
+    if (!PlanChunk(bundle, options, chunk, &longer).ok() || !HoldsAll(longer) || longer.total > most) break;
+    longer.floor = plan->floor;  // what less memory is enough for has short chunks
+    longer.recommended = plan->recommended;
+    *plan = longer;
+  }
   return OkStatus();
 }
 

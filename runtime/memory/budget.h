@@ -36,10 +36,14 @@ constexpr uint64_t kStackBytes = 64 * 1024;
 #endif
 constexpr uint32_t kReaderThreads = 2;
 
+// Chunks that nobody asked for grow up to so many rows as long as all records stay in memory and the plan by a sixteenth at
+// most: weights are read once for more rows (docs/kernels.md).
+constexpr uint32_t kLongChunk = 256;
+
 struct MemoryOptions {
   uint64_t budget = 0;    // bytes; 0: as much as is useful (all records resident)
   uint32_t context = 0;   // positions of the KV cache; 0: the bundle's default
-  uint32_t chunk = 0;     // rows computed together; 0: the bundle's default
+  uint32_t chunk = 0;     // rows computed together; 0: the bundle's default, or more where that costs little
   uint32_t threads = 1;
   uint64_t expert_bytes = 0;   // for records at most, but kFewestSlots; 0: what the budget has room for
   uint64_t image_bytes = 0;    // of the chosen kernel image; 0: the bundle's largest
@@ -76,6 +80,11 @@ struct MemoryPlan {
 // kBudget with detail = the floor if the budget is below it; kUsage for options out of range, kBadBundle if the sizes
 // overflow. On kBudget, `plan` is filled in with slots = 0.
 Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan *plan);
+
+// The largest chunk that PlanMemory chooses where `asked` is MemoryOptions::chunk.
+inline uint32_t MostRows(const Bundle &bundle, uint32_t asked) {
+  return asked != 0 ? asked : bundle.plan.chunk > kLongChunk ? bundle.plan.chunk : kLongChunk;
+}
 
 // Bytes of an arena slot's buffers: the largest of fixed + per_token * rows, rounded up to 64. Slots are numbered
 // below the number of buffers. False on overflow.

@@ -127,7 +127,7 @@ int EvalVerb(const Options &options) {
   SessionOptions base;
   TraceFile trace;
   if (options.trace != nullptr) {
-    uint32_t chunk = options.chunk != 0 ? options.chunk : work.bundle.plan.chunk;
+    uint32_t chunk = MostRows(work.bundle, options.chunk);
     if (int code = trace.Open(options.trace, work.bundle, chunk < options.window ? chunk : options.window)) return code;
     trace.Attach(&base);
   }

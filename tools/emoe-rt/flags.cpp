@@ -185,7 +185,7 @@ const Flag kFlags[] = {
      [](Options *o, const char *v) { return Number32(v, 1, &o->context); }},
     {"--threads", "T", "threads that compute (default: the processors at hand)", kSessions | kPlan,
      [](Options *o, const char *v) { return List(v, o, &o->threads_list, SetThreads); }},
-    {"--prefill-chunk", "N", "tokens computed together (default: the bundle's)", kSessions | kPlan,
+    {"--prefill-chunk", "N", "tokens computed together (default: the bundle's, more if all experts stay)", kSessions | kPlan,
      [](Options *o, const char *v) { return Number32(v, 1, &o->chunk); }},
     {"--io", "auto|uring|pread", "how records are read", kSessions,
      [](Options *o, const char *v) {

@@ -168,7 +168,7 @@ int RunVerb(const Options &given) {
   SessionOptions base;
   TraceFile trace;
   if (options.trace != nullptr) {
-    uint32_t chunk = options.chunk != 0 ? options.chunk : work.bundle.plan.chunk;
+    uint32_t chunk = MostRows(work.bundle, options.chunk);
     if (int code = trace.Open(options.trace, work.bundle, chunk < context ? chunk : context)) return code;
     trace.Attach(&base);
   }

@@ -156,7 +156,7 @@ int Work::MakeSession(uint32_t context, bool all_logits, bool tokenizer, Session
     Status status = PlanMemory(bundle, o.memory, &plan);
     if (!status.ok()) return Failed(status);
     uint64_t available = AvailableBytes() / 4 * 3;
-    if (available != 0 && plan.recommended > available) {
+    if (available != 0 && (plan.recommended > available || plan.total > available)) {
       o.memory.budget = available > plan.floor + plan.floor / 8 ? available : plan.floor + plan.floor / 8;
     }
   }

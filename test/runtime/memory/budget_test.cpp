@@ -42,6 +42,7 @@ TEST(Budget, AccountsForEveryPart) {
   MemoryOptions o;
   o.tokenizer = true;
   o.threads = 3;
+  o.chunk = 32;
   MemoryPlan p;
   ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
   EXPECT_EQ(p.capacity, 112u);
@@ -63,6 +64,61 @@ TEST(Budget, AccountsForEveryPart) {
   EXPECT_EQ(all.activations, (32 * 40000u + 12864u + 4095) / 4096 * 4096);
 }
 
+// Longer chunks only where they take nothing from the experts and little of all: see kLongChunk.
+TEST(Budget, ChunksGrowWhileAllFits) {
+  Numbers n;
+  n.bundle.plan.context = 4096;
+  MemoryOptions o;
+  MemoryPlan p;
+  // Nothing asked for, and weights that dwarf the activations.
+  n.bundle.resident.length = 64 << 20;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.chunk, kLongChunk);
+  EXPECT_EQ(MostRows(n.bundle, 0), kLongChunk);
+  EXPECT_EQ(p.slots, p.records);
+  const uint64_t total = p.total, floor = p.floor;
+  // What works is what works with short chunks.
+  o.budget = floor;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.chunk, 32u);
+  EXPECT_EQ(p.floor, floor);
+  o.budget = floor - 1;
+  EXPECT_EQ(PlanMemory(n.bundle, o, &p).code, StatusCode::kBudget);
+  // All experts stay in what is recommended.
+  o.budget = p.recommended;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.slots, p.records);
+  // As much memory as that needs, and a page less; a tenth of a record less than all records need.
+  o.budget = total;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.chunk, kLongChunk);
+  EXPECT_EQ(p.total, total);
+  o.budget = total - 4096;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.chunk, kLongChunk / 2);
+  EXPECT_EQ(p.slots, p.records);
+  EXPECT_LE(p.total, o.budget);
+  o.budget = 0;
+  o.expert_bytes = 23 * 5 * 4096;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.chunk, 32u);
+  o.expert_bytes = 0;
+  // A context that is shorter, and a small model.
+  o.context = 100;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.chunk, 64u);
+  o.context = 0;
+  n.buffers[1].per_token = 1 << 20;
+  n.Refresh();
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.chunk, 32u);
+  n.bundle.plan.chunk = 2 * kLongChunk;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.chunk, 2 * kLongChunk);
+  EXPECT_EQ(MostRows(n.bundle, 0), 2 * kLongChunk);
+  EXPECT_EQ(MostRows(n.bundle, 7), 7u);
+}
+
 TEST(Budget, RecordsOfSeveralSizesTakeWhatTheyAre) {
   Numbers n;
   n.variants = {Variant{}, Variant{}};
@@ -71,6 +127,7 @@ TEST(Budget, RecordsOfSeveralSizesTakeWhatTheyAre) {
   for (size_t i = 0; i < n.records.size(); ++i) n.records[i].variant = i % 2;
   for (MoeLayer &layer : n.moe) layer.variants = {n.variants.data(), 2};
   MemoryOptions o;
+  o.chunk = 32;
   MemoryPlan p;
   ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
   EXPECT_EQ(p.expert_bytes, 12 * 6 * 4096u);
@@ -93,6 +150,7 @@ TEST(Budget, RecordsOfSeveralSizesTakeWhatTheyAre) {
 TEST(Budget, EveryBudgetIsKeptAndUsed) {
   Numbers n;
   MemoryOptions o;
+  o.chunk = 32;
   MemoryPlan p;
   ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
   uint64_t floor = p.floor, most = p.recommended, slots = 0;
@@ -123,6 +181,7 @@ TEST(Budget, EveryBudgetIsKeptAndUsed) {
 TEST(Budget, NoMoreForRecordsThanAskedFor) {
   Numbers n;
   MemoryOptions o;
+  o.chunk = 32;
   MemoryPlan p;
   constexpr uint64_t kRecord = 5 * 4096;
   for (uint64_t bytes : {uint64_t{1}, 2 * kRecord, 5 * kRecord + 4095, 24 * kRecord, 100 * kRecord}) {
