@@ -76,6 +76,48 @@ FailureOr<Tensor> Evaluator::read(Operation *op, const WeightView &view) {
                                      : Tensor::of(shape, std::vector<int64_t>(values.begin(), values.end()), kind);
 }
 
+LogicalResult Evaluator::readSlice(Operation *op, const WeightView &view, int64_t index, std::vector<double> &out) {
+  WeightView part = view;
+  const int64_t bit = index * part.strides[0] * storageBits(part.element);
+  if (bit % 8 != 0) {
+    return op->emitOpError("gathers a slice that does not begin at a byte");
+  }
+  part.offset += bit / 8;
+  part.shape.erase(part.shape.begin());
+  part.strides.erase(part.strides.begin());
+  if (failed(checkShape(op, part.shape))) {
+    return failure();
+  }
+  out.resize(*countElements(part.shape));
+  if (llvm::Error error = weights.read(part, out.data())) {
+    return op->emitOpError("cannot read its weight: ") << llvm::toString(std::move(error));
+  }
+  return success();
+}
+
+FailureOr<Tensor> Evaluator::read(Operation *op, const Tensor &tensor) {
+  if (!tensor.view) {
+    return tensor;
+  }
+  if (!tensor.slices) {
+    return read(op, *tensor.view);
+  }
+  if (failed(checkShape(op, tensor.shape))) {
+    return failure();
+  }
+  std::vector<double> slice, values;
+  values.reserve(tensor.size());
+  for (int64_t index : *tensor.slices) {
+    if (failed(readSlice(op, *tensor.view, index, slice))) {
+      return failure();
+    }
+    llvm::append_range(values, slice);
+  }
+  return tensor.kind == Tensor::Kind::Float
+             ? Tensor::of(tensor.shape, std::move(values))
+             : Tensor::of(tensor.shape, std::vector<int64_t>(values.begin(), values.end()), tensor.kind);
+}
+
 FailureOr<WeightOp> Evaluator::findWeight(Operation *op, FlatSymbolRefAttr name) {
   auto weight = dyn_cast_or_null<WeightOp>(symbols.find(name.getAttr()));
   if (!weight) {
@@ -248,10 +290,15 @@ static bool readsViews(Operation *op) {
   return isa<onnx::GatherOp, onnx::GatherNDOp, onnx::TransposeOp, onnx::IdentityOp, onnx::ShapeOp>(op);
 }
 
-// A matrix that is multiplied with may be as large as a vocabulary's table; products read it in parts.
+// A matrix that is multiplied with may be as large as a vocabulary's table, and gathered ones are many; products read them
+// in parts.
 static bool readsInParts(OpOperand &operand, const Tensor &tensor) {
-  return isa<onnx::MatMulOp, onnx::GemmOp>(operand.getOwner()) && operand.getOperandNumber() == 1 &&
-         tensor.rank() == 2 && tensor.kind == Tensor::Kind::Float;
+  if (tensor.kind != Tensor::Kind::Float) {
+    return false;
+  }
+  return tensor.slices ? isa<onnx::MatMulOp>(operand.getOwner()) && tensor.view->shape.size() == 3 && tensor.rank() > 2
+                       : isa<onnx::MatMulOp, onnx::GemmOp>(operand.getOwner()) && operand.getOperandNumber() == 1 &&
+                             tensor.rank() == 2;
 }
 
 // What was computed must be what the type says, or passes would reason from a wrong type.
@@ -283,7 +330,7 @@ LogicalResult Evaluator::evaluate(Operation *op) {
     for (OpOperand &operand : op->getOpOperands()) {
       Tensor &tensor = values[operand.get()];
       if (tensor.view && !readsInParts(operand, tensor)) {
-        auto data = read(op, *tensor.view);
+        auto data = read(op, tensor);
         if (failed(data)) {
           return failure();
         }
@@ -365,7 +412,7 @@ LogicalResult Evaluator::run(ArrayRef<Value> goals) {
   for (Value goal : goals) {
     Tensor &tensor = values[goal];
     if (tensor.view) {
-      auto data = read(goal.getDefiningOp(), *tensor.view);
+      auto data = read(goal.getDefiningOp(), tensor);
       if (failed(data)) {
         return failure();
       }

@@ -67,6 +67,10 @@ public:
   Tensor get(mlir::Value value) const { return values.find(value)->second; }
   // Reads a view, or part of one.
   mlir::FailureOr<Tensor> read(mlir::Operation *op, const WeightView &view);
+  // The tensor with its data.
+  mlir::FailureOr<Tensor> read(mlir::Operation *op, const Tensor &tensor);
+  // The elements of one slice of the first axis of a view.
+  mlir::LogicalResult readSlice(mlir::Operation *op, const WeightView &view, int64_t index, std::vector<double> &out);
   // Elements of rows [first, first + count) of an emoe.weight that `op` names.
   mlir::FailureOr<std::vector<double>> readWeight(mlir::Operation *op, mlir::FlatSymbolRefAttr name, int64_t first,
                                                   int64_t count);

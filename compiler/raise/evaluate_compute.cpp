@@ -25,9 +25,32 @@ static LogicalResult needFloats(Operation *op, ArrayRef<Tensor> tensors) {
 // Products
 //===----------------------------------------------------------------------===//
 
-// out[m, n] += a[m, k] * b[k, n], summed in the order of k; strides in elements.
+// The sum of a[k] * b[k], in eight partial sums.
+static double dot(const double *a, const double *b, int64_t count) {
+  double sums[8] = {};
+  int64_t k = 0;
+  for (; k + 8 <= count; k += 8) {
+    for (int64_t i = 0; i < 8; ++i) {
+      sums[i] += a[k + i] * b[k + i];
+    }
+  }
+  for (int64_t i = 0; k < count; ++k, ++i) {
+    sums[i] += a[k] * b[k];
+  }
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+// out[m, n] += a[m, k] * b[k, n]; strides in elements.
 static void multiply(const double *a, int64_t aRow, int64_t aColumn, const double *b, int64_t bRow, int64_t bColumn,
                      double *out, int64_t outRow, int64_t rows, int64_t inner, int64_t columns) {
+  if (aColumn == 1 && bRow == 1) {
+    for (int64_t m = 0; m < rows; ++m) {
+      for (int64_t n = 0; n < columns; ++n) {
+        out[m * outRow + n] += dot(a + m * aRow, b + n * bColumn, inner);
+      }
+    }
+    return;
+  }
   if (bColumn == 1) {
     for (int64_t m = 0; m < rows; ++m) {
       for (int64_t k = 0; k < inner; ++k) {
@@ -84,6 +107,13 @@ static LogicalResult evaluateMatMul(onnx::MatMulOp op, Evaluator &e) {
   if (failed(needFloats(op, {a, b}))) {
     return failure();
   }
+  if (a.slices && b.view && !b.slices) {
+    auto whole = e.read(op, b);
+    if (failed(whole)) {
+      return failure();
+    }
+    b = *whole;
+  }
   if (a.rank() == 0 || b.rank() == 0) {
     return op.emitOpError("cannot multiply a scalar");
   }
@@ -111,19 +141,36 @@ static LogicalResult evaluateMatMul(onnx::MatMulOp op, Evaluator &e) {
   }
   std::vector<double> out(*countElements(shape), 0.0);
   int64_t done = 0;
-  if (b.rank() == 2) {
+  if (b.rank() == 2 && !a.slices) {
     int64_t all = inner == 0 ? 0 : a.size() / inner;
     if (failed(multiplyMatrix(op, e, a.f(), inner, 1, b, /*transposed=*/false, out.data(), all))) {
       return failure();
     }
   } else {
+    // Data of matrix `index` of a tensor; of slices it is read into `slice`. Null after an error.
+    std::vector<double> left, right;
+    auto matrix = [&](const Tensor &tensor, int64_t index, int64_t elements, std::vector<double> &slice) -> const double * {
+      if (!tensor.slices) {
+        return tensor.f() + index * elements;
+      }
+      return succeeded(e.readSlice(op, *tensor.view, (*tensor.slices)[index], slice)) ? slice.data() : nullptr;
+    };
+    bool read = true;
     walk<2>(*batch,
             {broadcastStrides(ArrayRef<int64_t>(a.shape).drop_back(2), *batch),
              broadcastStrides(ArrayRef<int64_t>(b.shape).drop_back(2), *batch)},
             [&](const std::array<int64_t, 2> &at) {
-              multiply(a.f() + at[0] * rows * inner, inner, 1, b.f() + at[1] * inner * columns, columns, 1,
-                       out.data() + done++ * rows * columns, columns, rows, inner, columns);
+              const double *aData = read ? matrix(a, at[0], rows * inner, left) : nullptr;
+              const double *bData = aData ? matrix(b, at[1], inner * columns, right) : nullptr;
+              read = bData;
+              if (read) {
+                multiply(aData, inner, 1, bData, columns, 1, out.data() + done++ * rows * columns, columns, rows, inner,
+                         columns);
+              }
             });
+    if (!read) {
+      return failure();
+    }
   }
   if (columnVector) {
     shape.pop_back();

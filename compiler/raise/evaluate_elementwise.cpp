@@ -401,7 +401,7 @@ static LogicalResult castTo(Operation *op, Evaluator &e, Type element) {
       e.set(op->getResult(0), x);
       return success();
     }
-    auto data = e.read(op, *x.view);
+    auto data = e.read(op, x);
     if (failed(data)) {
       return failure();
     }

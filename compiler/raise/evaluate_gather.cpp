@@ -29,67 +29,49 @@ static FailureOr<std::vector<int64_t>> indicesOf(Operation *op, const Tensor &in
   return result;
 }
 
-// The slices data[index] of the first axis, joined to shape [indices..., slice...]. If `data` is a view, only these
-// slices are read: a token needs few of the experts that are stacked in a weight.
-static FailureOr<Tensor> takeSlices(Operation *op, Evaluator &e, const Tensor &data, ArrayRef<int64_t> indices,
+// The slices data[index] of the first axis, joined to shape [indices..., slice...]. Of a view they are read later: a token
+// needs few of the experts that are stacked in a weight.
+static FailureOr<Tensor> takeSlices(Operation *op, const Tensor &data, std::vector<int64_t> indices,
                                     ArrayRef<int64_t> indicesShape) {
   ArrayRef<int64_t> slice = ArrayRef<int64_t>(data.shape).drop_front();
   Dims shape(indicesShape.begin(), indicesShape.end());
   shape.append(slice.begin(), slice.end());
+  if (data.view) {
+    Tensor taken = data;
+    taken.shape = shape;
+    taken.slices = std::make_shared<const std::vector<int64_t>>(std::move(indices));
+    return taken;
+  }
   if (failed(checkShape(op, shape))) {
     return failure();
   }
   int64_t run = product(slice);
-  if (!data.view) {
-    std::vector<int64_t> from;
-    from.reserve(indices.size() * run);
-    for (int64_t index : indices) {
-      for (int64_t n = 0; n < run; ++n) {
-        from.push_back(index * run + n);
-      }
-    }
-    return data.take(shape, from);
-  }
-  llvm::DenseMap<int64_t, Tensor> read;
-  std::vector<double> floats;
-  std::vector<int64_t> ints;
+  std::vector<int64_t> from;
+  from.reserve(indices.size() * run);
   for (int64_t index : indices) {
-    auto [entry, isNew] = read.try_emplace(index);
-    if (isNew) {
-      WeightView part = *data.view;
-      int64_t bit = index * part.strides[0] * storageBits(part.element);
-      if (bit % 8 != 0) {
-        return op->emitOpError("gathers a slice that does not begin at a byte");
-      }
-      part.offset += bit / 8;
-      part.shape.erase(part.shape.begin());
-      part.strides.erase(part.strides.begin());
-      auto values = e.read(op, part);
-      if (failed(values)) {
-        return failure();
-      }
-      entry->second = *values;
-    }
-    if (data.kind == Kind::Float) {
-      llvm::append_range(floats, *entry->second.floats);
-    } else {
-      llvm::append_range(ints, *entry->second.ints);
+    for (int64_t n = 0; n < run; ++n) {
+      from.push_back(index * run + n);
     }
   }
-  return data.kind == Kind::Float ? Tensor::of(shape, std::move(floats))
-                                  : Tensor::of(shape, std::move(ints), data.kind);
+  return data.take(shape, from);
 }
 
 // An operand of an op that looks at views, read in any case.
-static FailureOr<Tensor> readWhole(Operation *op, Evaluator &e, Value operand) {
+static FailureOr<Tensor> readWhole(Operation *op, Evaluator &e, Value operand) { return e.read(op, e.get(operand)); }
+
+// An operand whose slices can be taken: data, or a whole view.
+static FailureOr<Tensor> sliceable(Operation *op, Evaluator &e, Value operand) {
   Tensor tensor = e.get(operand);
-  return tensor.view ? e.read(op, *tensor.view) : FailureOr<Tensor>(tensor);
+  return tensor.slices ? e.read(op, tensor) : FailureOr<Tensor>(tensor);
 }
 
 static LogicalResult evaluateGather(onnx::GatherOp op, Evaluator &e) {
-  FailureOr<Tensor> data = e.get(op.getData()), indices = readWhole(op, e, op.getIndices());
+  FailureOr<Tensor> data = sliceable(op, e, op.getData()), indices = readWhole(op, e, op.getIndices());
+  if (failed(data) || failed(indices)) {
+    return failure();
+  }
   auto axis = axisOf(op, op.getAxis(), data->rank());
-  if (failed(indices) || failed(axis)) {
+  if (failed(axis)) {
     return failure();
   }
   auto at = indicesOf(op, *indices, data->shape[*axis]);
@@ -97,7 +79,7 @@ static LogicalResult evaluateGather(onnx::GatherOp op, Evaluator &e) {
     return failure();
   }
   if (*axis == 0) {
-    auto taken = takeSlices(op, e, *data, *at, indices->shape);
+    auto taken = takeSlices(op, *data, std::move(*at), indices->shape);
     if (failed(taken)) {
       return failure();
     }
@@ -193,8 +175,8 @@ static FailureOr<std::vector<int64_t>> slicePlaces(Operation *op, ArrayRef<int64
 }
 
 static LogicalResult evaluateGatherND(onnx::GatherNDOp op, Evaluator &e) {
-  FailureOr<Tensor> data = e.get(op.getData()), indices = readWhole(op, e, op.getIndices());
-  if (failed(indices)) {
+  FailureOr<Tensor> data = sliceable(op, e, op.getData()), indices = readWhole(op, e, op.getIndices());
+  if (failed(data) || failed(indices)) {
     return failure();
   }
   int64_t batch = op.getBatchDims(), depth = indices->rank() ? indices->shape.back() : 0;
@@ -208,7 +190,7 @@ static LogicalResult evaluateGatherND(onnx::GatherNDOp op, Evaluator &e) {
     for (int64_t &place : *places) {
       place /= std::max<int64_t>(run, 1);
     }
-    auto taken = takeSlices(op, e, *data, *places, outer);
+    auto taken = takeSlices(op, *data, std::move(*places), outer);
     if (failed(taken)) {
       return failure();
     }

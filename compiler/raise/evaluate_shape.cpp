@@ -159,6 +159,35 @@ static LogicalResult evaluateTranspose(onnx::TransposeOp op, Evaluator &e) {
   if (static_cast<int64_t>(perm.size()) != x.rank()) {
     return op.emitOpError("perm has ") << perm.size() << " axes for an input of rank " << x.rank();
   }
+  if (x.slices) {
+    // Axes within a slice move with the slices.
+    const int64_t outer = x.rank() - static_cast<int64_t>(x.view->shape.size()) + 1;
+    bool within = true;
+    for (int64_t axis = 0; axis < outer; ++axis) {
+      within &= perm[axis] == axis;
+    }
+    if (within) {
+      Dims shape;
+      WeightView view = *x.view;
+      for (int64_t axis : perm) {
+        if (axis >= outer) {
+          const int64_t to = static_cast<int64_t>(shape.size()) - outer + 1, from = axis - outer + 1;
+          view.shape[to] = x.view->shape[from];
+          view.strides[to] = x.view->strides[from];
+        }
+        shape.push_back(x.shape[axis]);
+      }
+      x.shape = shape;
+      x.view = view;
+      e.set(op.getTransposed(), x);
+      return success();
+    }
+    auto data = e.read(op, x);
+    if (failed(data)) {
+      return failure();
+    }
+    x = *data;
+  }
   Dims shape, strides, own = x.view ? Dims(x.view->strides.begin(), x.view->strides.end()) : stridesOf(x.shape);
   for (int64_t axis : perm) {
     shape.push_back(x.shape[axis]);

@@ -27,7 +27,8 @@ std::optional<int64_t> countElements(llvm::ArrayRef<int64_t> shape);
 Dims stridesOf(llvm::ArrayRef<int64_t> shape);
 
 // A value. Data is immutable and shared, so copies and reshapes are cheap. A tensor that still lies in a weight file
-// is a `view`: it has no data until the evaluator reads it.
+// is a `view`: it has no data until the evaluator reads it. With `slices` it is slices of the view's first axis, one for each
+// index of the tensor's leading axes, row-major: gathered experts of real models do not fit in memory all at once.
 struct Tensor {
   enum class Kind { Float, Int, Bool };
 
@@ -36,6 +37,7 @@ struct Tensor {
   std::shared_ptr<const std::vector<double>> floats; // Kind::Float
   std::shared_ptr<const std::vector<int64_t>> ints;  // Kind::Int, Kind::Bool (0 or 1)
   std::optional<WeightView> view;
+  std::shared_ptr<const std::vector<int64_t>> slices;
 
   static Tensor of(Dims shape, std::vector<double> values);
   static Tensor of(Dims shape, std::vector<int64_t> values, Kind kind = Kind::Int);

@@ -269,6 +269,7 @@ EvaluatingProver::EvaluatingProver(func::FuncOp function, const WeightStore *sto
         Tensor kept = tensor;
         kept.floats.reset();
         kept.view.reset();
+        kept.slices.reset();
         Operation *op = value.getDefiningOp();
         facts.values.insert({value, {op ? op->getName() : function->getName(), value.getType(), kept}});
       };

@@ -57,6 +57,36 @@ func.func @gather_nd_weight() -> tensor<2x2x2xf32> {
   return %0 : tensor<2x2x2xf32>
 }
 
+// Gathered matrices are read one at a time by products, on either side, transposed or not.
+// CHECK: @gather_products: 2x2x1xf32 [56, 62, 32, 38]
+// CHECK: @gather_products: 2x1x2xf32 [56, 62, 32, 38]
+// CHECK: @gather_products: 2x1x2xf32 [58, 61, 34, 37]
+func.func @gather_products() -> (tensor<2x2x1xf32>, tensor<2x1x2xf32>, tensor<2x1x2xf32>) {
+  %data = onnx.initializer @stack : tensor<3x2x2xf32>
+  %at = onnx.constant dense<[2, 0]> : tensor<2xi64>
+  %0 = onnx.Gather %data, %at : (tensor<3x2x2xf32>, tensor<2xi64>) -> tensor<2x2x2xf32>
+  %column = onnx.constant dense<[[1.0], [2.0]]> : tensor<2x1xf32>
+  %1 = onnx.MatMul %0, %column : (tensor<2x2x2xf32>, tensor<2x1xf32>) -> tensor<2x2x1xf32>
+  %2 = onnx.Transpose %0 {perm = array<i64: 0, 2, 1>} : (tensor<2x2x2xf32>) -> tensor<2x2x2xf32>
+  %row = onnx.constant dense<[[1.0, 2.0]]> : tensor<1x2xf32>
+  %3 = onnx.MatMul %row, %2 : (tensor<1x2xf32>, tensor<2x2x2xf32>) -> tensor<2x1x2xf32>
+  %4 = onnx.MatMul %row, %0 : (tensor<1x2xf32>, tensor<2x2x2xf32>) -> tensor<2x1x2xf32>
+  return %1, %3, %4 : tensor<2x2x1xf32>, tensor<2x1x2xf32>, tensor<2x1x2xf32>
+}
+
+// What moves the slices themselves reads them all.
+// CHECK: @gather_moved: 2x2x2xf32 [18, 19, 10, 11, 20, 21, 12, 13]
+// CHECK: @gather_moved: 1x2x2xf32 [10, 11, 12, 13]
+func.func @gather_moved() -> (tensor<2x2x2xf32>, tensor<1x2x2xf32>) {
+  %data = onnx.initializer @stack : tensor<3x2x2xf32>
+  %at = onnx.constant dense<[2, 0]> : tensor<2xi64>
+  %0 = onnx.Gather %data, %at : (tensor<3x2x2xf32>, tensor<2xi64>) -> tensor<2x2x2xf32>
+  %1 = onnx.Transpose %0 {perm = array<i64: 1, 0, 2>} : (tensor<2x2x2xf32>) -> tensor<2x2x2xf32>
+  %second = onnx.constant dense<[1]> : tensor<1xi64>
+  %2 = onnx.Gather %0, %second : (tensor<2x2x2xf32>, tensor<1xi64>) -> tensor<1x2x2xf32>
+  return %1, %2 : tensor<2x2x2xf32>, tensor<1x2x2xf32>
+}
+
 // A repeated index overwrites, or adds.
 // CHECK: @scatter_elements: 2x3xf32 [0, 11, 0, 12, 0, 0]
 // CHECK: @scatter_elements: 1x3xf32 [0, 7, 0]
