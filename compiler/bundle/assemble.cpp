@@ -1,6 +1,8 @@
 #include "compiler/bundle/assemble.h"
 
+#include <algorithm>
 #include <cstring>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "compiler/bundle/experts.h"
@@ -295,6 +297,7 @@ absl::StatusOr<BundleContents> Assembler::run() {
     std::memset(out + values.size() * sizeof(float), 0, -(values.size() * sizeof(float)) % 64);
     return absl::OkStatus();
   };
+  contents.threads = options.rounder ? 1 : std::max(1u, std::thread::hardware_concurrency());
   contents.record = [experts = experts, variants = variants, downs = downLayouts, &store = store,
                      rounder = options.rounder](size_t layer, size_t expert, uint8_t *out) {
     return packRecord(experts[layer][expert], variants[layer][expert], store, out, rounder, downs[layer][expert]);

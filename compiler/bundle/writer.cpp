@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "llvm/ADT/STLExtras.h"
@@ -190,6 +192,7 @@ private:
   absl::Status layOutRecords(uint64_t &bytes);
   absl::Status writeResident();
   absl::Status writeRecords();
+  absl::Status writeRecord(size_t number, size_t expert, size_t crc, uint64_t start, std::vector<uint8_t> &bytes);
   absl::Status writeImages();
   absl::Status writeBlobs();
   absl::Status writeIndexAndHeader();
@@ -311,31 +314,68 @@ absl::Status Writer::writeRecords() {
   if (!hasModel() || !weights) {
     return absl::OkStatus();
   }
-  std::vector<uint8_t> bytes;
-  size_t crc = 0;
+  struct Job {
+    size_t layer, expert, crc;
+  };
+  std::vector<Job> jobs;
+  size_t crcs = 0;
   for (auto [number, layer] : llvm::enumerate(index.moe_layers)) {
     for (auto [expert, record] : llvm::enumerate(layer->records)) {
-      const fb::VariantT &variant = *layer->variants[record.variant()];
-      bytes.resize(variant.record_bytes);
-      if (absl::Status status = contents.record(number, expert, bytes.data()); !status.ok()) {
-        return status;
-      }
-      uint32_t start = 0;
-      for (uint32_t chunkEnd : variant.chunk_ends) {
-        if (chunkEnd < start || chunkEnd > bytes.size()) {
-          return absl::InternalError(absl::StrCat("chunks of mixture layer ", number, " leave the record"));
-        }
-        index.chunk_crcs[crc++] = rt::Crc32c(bytes.data() + start, chunkEnd - start);
-        start = chunkEnd;
-      }
-      uint64_t offset = section(EMOE_SECTION_EXPERTS).offset + record.offset();
-      if (absl::Status status = sink.write(offset, bytes.data(), bytes.size()); !status.ok()) {
-        return status;
-      }
-      report(bytes.size());
+      jobs.push_back({number, expert, crcs});
+      crcs += layer->variants[record.variant()]->chunk_ends.size();
     }
   }
-  return absl::OkStatus();
+  const uint64_t start = section(EMOE_SECTION_EXPERTS).offset;
+  std::vector<absl::Status> results(jobs.size());
+  std::atomic<size_t> next{0}, written{0};
+  auto work = [&](bool reports) {
+    std::vector<uint8_t> bytes;
+    size_t reported = 0;
+    for (size_t i; (i = next++) < jobs.size();) {
+      results[i] = writeRecord(jobs[i].layer, jobs[i].expert, jobs[i].crc, start, bytes);
+      if (!results[i].ok()) {
+        next = jobs.size();
+      }
+      written += bytes.size();
+      if (reports) {
+        const size_t all = written;
+        report(all - reported);
+        reported = all;
+      }
+    }
+    return reported;
+  };
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < contents.threads; ++i) {
+    others.emplace_back(work, false);
+  }
+  const size_t reported = work(true);
+  for (std::thread &thread : others) {
+    thread.join();
+  }
+  report(written - reported);
+  auto failed = llvm::find_if(results, [](const absl::Status &status) { return !status.ok(); });
+  return failed == results.end() ? absl::OkStatus() : *failed;
+}
+
+// Packs a record into `bytes` and writes it to its place after `start`; its chunks' checksums go to `crc` and after.
+absl::Status Writer::writeRecord(size_t number, size_t expert, size_t crc, uint64_t start, std::vector<uint8_t> &bytes) {
+  const fb::MoeLayerT &layer = *index.moe_layers[number];
+  const fb::Record &record = layer.records[expert];
+  const fb::VariantT &variant = *layer.variants[record.variant()];
+  bytes.resize(variant.record_bytes);
+  if (absl::Status status = contents.record(number, expert, bytes.data()); !status.ok()) {
+    return status;
+  }
+  uint32_t chunkStart = 0;
+  for (uint32_t chunkEnd : variant.chunk_ends) {
+    if (chunkEnd < chunkStart || chunkEnd > bytes.size()) {
+      return absl::InternalError(absl::StrCat("chunks of mixture layer ", number, " leave the record"));
+    }
+    index.chunk_crcs[crc++] = rt::Crc32c(bytes.data() + chunkStart, chunkEnd - chunkStart);
+    chunkStart = chunkEnd;
+  }
+  return sink.write(start + record.offset(), bytes.data(), bytes.size());
 }
 
 absl::Status Writer::writeImages() {

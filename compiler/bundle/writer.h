@@ -1,4 +1,4 @@
-// Writes a bundle file: whole or not at all, without ever holding more than one expert record in memory.
+// Writes a bundle file: whole or not at all, without ever holding more than one expert record for each thread in memory.
 #ifndef EMOE_COMPILER_BUNDLE_WRITER_H_
 #define EMOE_COMPILER_BUNDLE_WRITER_H_
 
@@ -21,8 +21,9 @@ struct BundleContents {
 
   // Fills `out` (tensors[i].bytes long) with tensor i.
   std::function<absl::Status(size_t tensor, uint8_t *out)> tensor;
-  // Fills `out` (record_bytes of its variant long) with the record of an expert.
+  // Fills `out` (record_bytes of its variant long) with the record of an expert; called from `threads` threads at once.
   std::function<absl::Status(size_t layer, size_t expert, uint8_t *out)> record;
+  unsigned threads = 1;
   // Called with the share of bytes done, 0 to 1; may be null.
   std::function<void(double done)> progress;
 };

@@ -95,11 +95,12 @@ void encodeGroup(LayoutAttr layout, const GroupCodes &codes, int64_t columns, ui
     encodeTernary(codes, columns, payload);
     return;
   }
+  const unsigned bits = layout.getBits(), offset = storedOffset(layout);
   for (int64_t row = 0; row < kRows; ++row) {
     for (int64_t column = 0; column < columns; ++column) {
-      uint8_t *subgroup = payload + column / kGroup * subgroupBytes(layout.getBits());
-      const unsigned code = codes[row * columns + column] + storedOffset(layout);
-      visitCode(layout.getBits(), row, column % kGroup, [&](int64_t byte, int64_t shift, unsigned mask, int64_t bit) {
+      uint8_t *subgroup = payload + column / kGroup * subgroupBytes(bits);
+      const unsigned code = codes[row * columns + column] + offset;
+      visitCode(bits, row, column % kGroup, [&](int64_t byte, int64_t shift, unsigned mask, int64_t bit) {
         subgroup[byte] = static_cast<uint8_t>(subgroup[byte] | (code >> bit & mask) << shift);
       });
     }

@@ -14,15 +14,15 @@ constexpr int64_t kMostColumns = 256;  // of a group
 
 // A group's values and the weights of their errors, both padded to a multiple of 8 with zeros.
 struct GroupValues {
-  int64_t count = 0, padded = 0;
-  float x[kMostColumns] = {}, importance[kMostColumns] = {};
-  float extreme = 0;  // the value of largest magnitude
+  int64_t count, padded;
+  float x[kMostColumns], importance[kMostColumns];
+  float extreme;  // the value of largest magnitude
 };
 
 // Codes as values in units of the scale.
 struct GroupScale {
   float scale = 0;
-  float q[kMostColumns] = {};
+  float q[kMostColumns];  // as many as the group has
 };
 
 // To nearest, ties to even, for |x| < 2^22. Compilers vectorise it on every target.
@@ -35,9 +35,16 @@ struct Range {
   float low, high;
 };
 
+// Vectors twice as long where the processor has them; without fused products, so that results are the same.
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define EMOE_VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define EMOE_VECTOR_CLONES
+#endif
+
 // q[i] = x[i] / scale, rounded and clamped to the range; returns the weighted sum of squared errors. Eight partial sums
 // let the compiler vectorise it in a fixed order.
-float quantiseGroup(const GroupValues &group, const float *x, float scale, Range range, float *q) {
+EMOE_VECTOR_CLONES float quantiseGroup(const GroupValues &group, const float *x, float scale, Range range, float *q) {
   const float inverse = scale == 0 ? 0 : 1 / scale;
   float sums[8] = {};
   for (int64_t i = 0; i < group.padded; i += 8) {
@@ -56,7 +63,7 @@ float quantiseGroup(const GroupValues &group, const float *x, float scale, Range
 // are of use; divisors around 8 and 7 trade its error against the others'. The best of them is refined once by the
 // least-squares scale of its codes. Errors are compared in units of the largest magnitude, so that neither large nor tiny
 // weights leave float's range.
-GroupScale chooseInteger4(const GroupValues &group) {
+void chooseInteger4(const GroupValues &group, GroupScale &best) {
   constexpr Range kRange{-8, 7};
   constexpr float kDivisors[] = {-8, -8.5f, -8.25f, -7.75f, -7.5f, -7.25f, -7, -6.75f, -6.5f};
   // A power of two near 1 / |extreme|: products with it are exact.
@@ -65,8 +72,9 @@ GroupScale chooseInteger4(const GroupValues &group) {
   for (int64_t i = 0; i < group.padded; ++i) {
     scaled[i] = group.x[i] * unit;
   }
-  GroupScale best, tried;
+  GroupScale tried;
   float bestError = INFINITY;
+  std::fill(best.q, best.q + group.padded, 0.0f);
   auto consider = [&](float scale) {
     tried.scale = storedScale(scale);
     if (std::isinf(tried.scale)) {
@@ -90,22 +98,19 @@ GroupScale chooseInteger4(const GroupValues &group) {
   if (square > 0) {
     consider(product / square / unit);
   }
-  return best;
 }
 
 // Eight bits: the largest magnitude goes to 127.
-GroupScale chooseInteger8(const GroupValues &group) {
-  GroupScale chosen;
+void chooseInteger8(const GroupValues &group, GroupScale &chosen) {
   chosen.scale = storedScale(std::fabs(group.extreme) / 127);
   quantiseGroup(group, group.x, chosen.scale, {-127, 127}, chosen.q);
-  return chosen;
 }
 
 // Grids that are symmetrical around zero, of magnitudes first, first + 1 ... first + steps. As the scale falls from
 // infinity, |x| moves up from magnitude l to l + 1 when the scale passes |x| / (l + 1/2). Between two such moves the codes
 // stay, the best scale for them is A / B with A = sum of w |x| l and B = sum of w l^2, and the error is that of all zeros
 // less A^2 / B: the largest one is the least error of all scales.
-GroupScale chooseSymmetric(const GroupValues &group, double first, int steps) {
+void chooseSymmetric(const GroupValues &group, double first, int steps, GroupScale &chosen) {
   int64_t order[kMostColumns];
   for (int64_t i = 0; i < group.count; ++i) {
     order[i] = i;
@@ -145,7 +150,6 @@ GroupScale chooseSymmetric(const GroupValues &group, double first, int steps) {
       best = a / b;
     }
   }
-  GroupScale chosen;
   chosen.scale = storedScale(static_cast<float>(best));
   const double inverse = chosen.scale == 0 ? 0 : 1 / static_cast<double>(chosen.scale);
   for (int64_t i = 0; i < group.count; ++i) {
@@ -153,7 +157,6 @@ GroupScale chooseSymmetric(const GroupValues &group, double first, int steps) {
     double level = first + std::clamp(std::ceil(x - first - 0.5), 0.0, static_cast<double>(steps));
     chosen.q[i] = static_cast<float>(group.x[i] < 0 ? -level : level);
   }
-  return chosen;
 }
 
 absl::Status unfit(const char *what, float value, int64_t row, int64_t column) {
@@ -167,14 +170,18 @@ absl::Status roundToNearest(LayoutAttr layout, const float *values, int64_t rows
   const Grid grid = gridOf(layout);
   const int64_t groups = scalesPerRow(layout, columns), width = layout.getGroup();
   const bool integer = layout.getCodebook() == Codebook::Integer;
+  const unsigned bits = layout.getBits();
   // The smallest scale that may be chosen for a group must be finite as f16.
-  const float least = integer ? (layout.getBits() == 8 ? 127 : 8) : static_cast<float>(grid.levels - 1) / 2;
+  const float least = integer ? (bits == 8 ? 127 : 8) : static_cast<float>(grid.levels - 1) / 2;
+  GroupValues group;
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t first = g * width;
-      GroupValues group;
       group.count = std::min(width, columns - first);
       group.padded = (group.count + 7) / 8 * 8;
+      group.extreme = 0;
+      std::fill(group.x + group.count, group.x + group.padded, 0.0f);
+      std::fill(group.importance + group.count, group.importance + group.padded, 0.0f);
       float heaviest = 0;
       for (int64_t i = 0; i < group.count; ++i) {
         float x = group.x[i] = values[row * columns + first + i];
@@ -193,13 +200,18 @@ absl::Status roundToNearest(LayoutAttr layout, const float *values, int64_t rows
         if (std::isinf(storedScale(std::fabs(group.extreme) / least))) {
           return unfit("needs a scale that is too large for f16; choose 16 or 32 bits", group.extreme, row, first);
         }
-        chosen = integer ? (layout.getBits() == 8 ? chooseInteger8(group) : chooseInteger4(group))
-                         : chooseSymmetric(group, std::fmod(-grid.first, 1.0f), (grid.levels - 1) / 2);
+        if (!integer) {
+          chooseSymmetric(group, std::fmod(-grid.first, 1.0f), (grid.levels - 1) / 2, chosen);
+        } else if (bits == 8) {
+          chooseInteger8(group, chosen);
+        } else {
+          chooseInteger4(group, chosen);
+        }
         if (std::isinf(chosen.scale)) {
           return unfit("needs a scale that is too large for f16; choose 16 or 32 bits", group.extreme, row, first);
         }
-      } else if (!integer && layout.getCodebook() == Codebook::Centred) {
-        std::fill(chosen.q, chosen.q + group.count, 0.5f);
+      } else {
+        std::fill(chosen.q, chosen.q + group.count, layout.getCodebook() == Codebook::Centred ? 0.5f : 0.0f);
       }
       scales[row * groups + g] = chosen.scale;
       for (int64_t i = 0; i < group.count; ++i) {
