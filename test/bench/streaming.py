@@ -50,8 +50,9 @@ class Cgroup:
         if os.path.exists(V1):
             self.folders = [os.path.join(V1, name), os.path.join("/sys/fs/cgroup/blkio", name)]
             limits = [(self.folders[0], "memory.limit_in_bytes", memory)]
-            if megabytes_per_second:
-                limits.append((self.folders[1], "blkio.throttle.read_bps_device", f"{device} {megabytes_per_second * 1000000}"))
+            # Bytes are counted where there is a rule.
+            limits.append((self.folders[1], "blkio.throttle.read_bps_device",
+                           f"{device} {(megabytes_per_second or 1000000) * 1000000}"))
         else:
             write("/sys/fs/cgroup/cgroup.subtree_control", "+memory +io")
             self.folders = [os.path.join("/sys/fs/cgroup", name)]
