@@ -3,7 +3,7 @@ the export, whose weights are replaced by the values that either file holds.
 
     quantisations.py --llama BIN --out DIR NAME=BUNDLE.emoe ...
 
-BIN holds llama.cpp's llama-quantize and llama-imatrix; the Python package gguf reads and writes its files. The text is the
+BIN holds llama.cpp's llama-quantize and llama-imatrix (test/bench/peer.py makes it); the Python package gguf reads and writes its files. The text is the
 first 60 kB of eval_prose.txt, in windows of 512, each headed by the first token; the importance matrix is made from the
 calibration texts that our bundles were compiled with. KL is the mean divergence from the float16 weights' distribution, in
 nats a token. Sizes: of theirs all tensors, of ours the bundle without kernels and tokenizer. The last columns quantise only
@@ -183,7 +183,7 @@ def ours(path, export, weights, config, ids, base):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama", required=True)
+    parser.add_argument("--llama", help="without it, our rows alone")
     parser.add_argument("--out", required=True)
     parser.add_argument("--kilobytes", type=int, default=60, help="of the evaluation text")
     parser.add_argument("bundles", nargs="*", help="NAME=BUNDLE.emoe, the first one also tokenizes")
@@ -210,6 +210,8 @@ def main():
         name, path = bundle.split("=", 1)
         row(name, *ours(path, export, weights, config, ids, base))
 
+    if not args.llama:
+        return
     whole = os.path.join(args.out, "f16.gguf")
     write_gguf(whole, export, config, tokenizer)
     calibration = os.path.join(args.out, "calibration.txt")
@@ -227,9 +229,8 @@ def main():
         if made.returncode != 0:
             sys.exit(f"{' '.join(command)} {kind}: {made.stderr[-2000:]}")
         fallbacks = {}
-        for fell in re.findall(r"using fallback quantization (\w+)|falling back to (\w+)", made.stdout + made.stderr, re.I):
-            to = fell[0] or fell[1]
-            fallbacks[to] = fallbacks.get(to, 0) + 1
+        for fell in re.findall(r"falling back to\s+(\w+)", made.stdout + made.stderr):
+            fallbacks[fell] = fallbacks.get(fell, 0) + 1
         file = Gguf(path)
         row(f"llama.cpp {kind}{', imatrix' if with_matrix else ''}", file.bytes(), judge(export.with_values(file.read), ids, base),
             file.bytes(r"ffn_(gate|up)_exps"), judge(export.with_values(gate_up_only(file.read)), ids, base),
