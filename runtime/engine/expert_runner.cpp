@@ -404,8 +404,7 @@ void ExpertRunner::ComputePart(bool down, const uint32_t *tasks, uint32_t count)
     task.tiles_end = tiles;
   }
   Part part{this, tasks, count, down};
-  int64_t grain = tiles / (int64_t{pool_->threads()} * 8);
-  pool_->ParallelFor(tiles, grain < 1 ? 1 : grain, ComputeBody, &part);
+  pool_->ParallelFor(tiles, 1, ComputeBody, &part);
 }
 
 void ExpertRunner::ComputeBody(void *context, int64_t first, int64_t last) {

@@ -64,9 +64,8 @@ void Session::Reroute(const Step &step, int32_t *ids, uint32_t count) const {
 void Session::CallKernel(uint32_t index, const emoe_kernel_args &args) {
   const Kernel &kernel = bundle_->kernel_table[index];
   int64_t tiles = int64_t{kernel.tiles_fixed} + int64_t{kernel.tiles_per_token} * args.tokens;
-  int64_t grain = tiles / (int64_t{pool_.threads()} * 8);
   Call call{kernels_[index], &args};
-  pool_.ParallelFor(tiles, grain < 1 ? 1 : grain, CallBody, &call);
+  pool_.ParallelFor(tiles, 1, CallBody, &call);
 }
 
 // Looking ahead is for decoding: a chunk of several tokens touches most experts whatever they are.

@@ -1,6 +1,7 @@
 // Starting and ending a session.
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <new>
 
@@ -16,7 +17,10 @@ namespace {
 // plan does not count in full must not have them.
 void AskForLargePages(void *memory, uint64_t bytes) {
 #ifdef MADV_HUGEPAGE
-  madvise(memory, bytes, MADV_HUGEPAGE);
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory) + page - 1) & ~(page - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + bytes) & ~(page - 1);
+  if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
 #endif
 }
 
@@ -125,6 +129,7 @@ Status Session::PlaceBuffers() {
     keys_[i] = static_cast<char *>(arena_.Take(bytes, 64));
     values_[i] = static_cast<char *>(arena_.Take(bytes, 64));
     if (keys_[i] == nullptr || values_[i] == nullptr) return NoRoom("the arena has no room for keys and values");
+    if (i + 1 == layers) AskForLargePages(keys_[0], static_cast<uint64_t>(values_[i] + bytes - keys_[0]));
   }
   return OkStatus();
 }
@@ -192,7 +197,7 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   auto *slots = static_cast<char *>(arena_.Take(plan_.slots * plan_.slot_bytes, kPageBytes));
   resident_ = static_cast<char *>(arena_.Take(bundle_->resident.length, kPageBytes));
   if (slots == nullptr || resident_ == nullptr) return NoRoom("the arena has no room for the weights");
-  AskForLargePages(resident_, bundle_->resident.length / kPageBytes * kPageBytes);
+  AskForLargePages(resident_, bundle_->resident.length);
   if (plan_.expert_bytes == plan_.slots * plan_.slot_bytes) AskForLargePages(slots, plan_.expert_bytes);
   RT_RETURN_IF_ERROR(ReadSection(provider, bundle_->resident, resident_));
   if (options.memory.tokenizer && bundle_->tokenizer.present) {

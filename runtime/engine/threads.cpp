@@ -40,11 +40,14 @@ void *ThreadPool::Main(void *self) {
 }
 
 void ThreadPool::RunItems() {
-  int64_t items = items_, grain = grain_;
-  for (;;) {
-    int64_t first = next_.fetch_add(grain, std::memory_order_relaxed);
-    if (first >= items) return;
-    body_(context_, first, first + grain < items ? first + grain : items);
+  // Long runs first, since they read memory in order; short ones last, so that threads end together.
+  const int64_t items = items_, grain = grain_, runs = 4 * int64_t{threads()};
+  for (int64_t first = next_.load(std::memory_order_relaxed); first < items;) {
+    const int64_t share = (items - first) / runs, count = share > grain ? share : grain;
+    const int64_t end = count < items - first ? first + count : items;
+    if (!next_.compare_exchange_weak(first, end, std::memory_order_relaxed)) continue;
+    body_(context_, first, end);
+    first = next_.load(std::memory_order_relaxed);
   }
 }
 

@@ -21,9 +21,9 @@ class ThreadPool {
   Status Start(uint32_t threads, Arena *arena);
   void Stop();
 
-  // Runs `body` over all items and returns when all are done. Threads take runs of `grain` items as they get free, so
-  // that unequal cores end together; one that the system has not let run yet is not waited for. Only the thread that
-  // called Start may call.
+  // Runs `body` over all items and returns when all are done. Threads take runs of items as they get free, shorter ones
+  // towards the end but of `grain` at least, so that unequal cores end together; one that the system has not let run yet
+  // is not waited for. Only the thread that called Start may call.
   void ParallelFor(int64_t items, int64_t grain, Body body, void *context);
 
   uint32_t threads() const { return started_ + 1; }
