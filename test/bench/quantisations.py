@@ -6,7 +6,7 @@ the export, whose weights are replaced by the values that either file holds.
 BIN holds llama.cpp's llama-quantize and llama-imatrix (test/bench/peer.py makes it); the Python package gguf reads and writes its files. The text is the
 first 60 kB of eval_prose.txt, in windows of 512, each headed by the first token; the importance matrix is made from the
 calibration texts that our bundles were compiled with. KL is the mean divergence from the float16 weights' distribution, in
-nats a token. Sizes: of theirs all tensors, of ours the bundle without kernels and tokenizer. The last columns quantise only
+nats a token, in the plots over MB. Sizes: of theirs all tensors, of ours the bundle without kernels and tokenizer. The last columns quantise only
 the experts' gate and up on both sides: down's 128 columns are less than a super-block of llama.cpp.
 """
 import argparse
@@ -181,6 +181,45 @@ def ours(path, export, weights, config, ids, base):
             gate_up, judge(export.with_values(gate_up_only(read)), ids, base))
 
 
+def theirs(args, export, config, tokenizer, row):
+    """Calls row(name, Gguf, fallbacks in words) for each of TYPES."""
+    whole = os.path.join(args.out, "f16.gguf")
+    write_gguf(whole, export, config, tokenizer)
+    calibration = os.path.join(args.out, "calibration.txt")
+    with open(calibration, "w") as file:
+        for domain in ("prose", "cpp", "python"):
+            file.write(open(shared("data", f"calib_{domain}.txt")).read()[:80000])
+    matrix = os.path.join(args.out, "imatrix.gguf")
+    if not os.path.exists(matrix):
+        subprocess.run([os.path.join(args.llama, "llama-imatrix"), "-m", whole, "-f", calibration, "-o", matrix, "-c", "512"],
+                       check=True, capture_output=True)
+    for kind, with_matrix in TYPES:
+        path = os.path.join(args.out, f"{kind}{'-imatrix' if with_matrix else ''}.gguf")
+        command = [os.path.join(args.llama, "llama-quantize")] + (["--imatrix", matrix] if with_matrix else [])
+        made = subprocess.run(command + [whole, path, kind], capture_output=True, text=True)
+        if made.returncode != 0:
+            sys.exit(f"{' '.join(command)} {kind}: {made.stderr[-2000:]}")
+        fallbacks = {}
+        for fell in re.findall(r"falling back to\s+(\w+)", made.stdout + made.stderr):
+            fallbacks[fell] = fallbacks.get(fell, 0) + 1
+        file = Gguf(path)
+        row(f"llama.cpp {kind}{', imatrix' if with_matrix else ''}", file,
+            ", ".join(f"{count} x {to}" for to, count in fallbacks.items()))
+
+
+def plot(rows):
+    """KL (logarithmic) over MB in text: o ours, x theirs."""
+    width, height = 76, 20
+    sizes, losses = [r[1] for r in rows], [np.log10(r[2]) for r in rows]
+    left, right, low, high = min(sizes), max(sizes), min(losses), max(losses)
+    grid = [[" "] * (width + 1) for _ in range(height + 1)]
+    for (mark, _, _), size, loss in zip(rows, sizes, losses):
+        grid[round(height * (high - loss) / (high - low or 1))][round(width * (size - left) / (right - left or 1))] = mark
+    labels = [f"{10 ** (high - (high - low) * i / height):<8.2g}" if i % 5 == 0 else " " * 8 for i in range(height + 1)]
+    lines = [f"{label}|{''.join(row).rstrip()}" for label, row in zip(labels, grid)]
+    return "\n".join([*lines, f"{'KL':8}+{'-' * width}", f"{left / 1e6:9.1f}{right / 1e6:>{width}.1f} MB"])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama", help="without it, our rows alone")
@@ -202,39 +241,23 @@ def main():
     print("| | MB | perplexity, % | KL | gate and up, MB | perplexity, % | KL | fallbacks |\n|---|---|---|---|---|---|---|---|",
           flush=True)
 
-    def row(name, size, whole, part_size, part, note=""):
+    whole_points, part_points = [], []
+
+    def row(mark, name, size, whole, part_size, part, note=""):
+        whole_points.append((mark, size, whole[1]))
+        part_points.append((mark, part_size, part[1]))
         print(f"| {name} | {size / 1e6:.2f} | {100 * (whole[0] / lossless - 1):+.2f} | {whole[1]:.5f} | {part_size / 1e6:.2f} "
               f"| {100 * (part[0] / lossless - 1):+.2f} | {part[1]:.5f} | {note} |", flush=True)
 
     for bundle in args.bundles:
         name, path = bundle.split("=", 1)
-        row(name, *ours(path, export, weights, config, ids, base))
+        row("o", name, *ours(path, export, weights, config, ids, base))
 
-    if not args.llama:
-        return
-    whole = os.path.join(args.out, "f16.gguf")
-    write_gguf(whole, export, config, tokenizer)
-    calibration = os.path.join(args.out, "calibration.txt")
-    with open(calibration, "w") as file:
-        for domain in ("prose", "cpp", "python"):
-            file.write(open(shared("data", f"calib_{domain}.txt")).read()[:80000])
-    matrix = os.path.join(args.out, "imatrix.gguf")
-    if not os.path.exists(matrix):
-        subprocess.run([os.path.join(args.llama, "llama-imatrix"), "-m", whole, "-f", calibration, "-o", matrix, "-c", "512"],
-                       check=True, capture_output=True)
-    for kind, with_matrix in TYPES:
-        path = os.path.join(args.out, f"{kind}{'-imatrix' if with_matrix else ''}.gguf")
-        command = [os.path.join(args.llama, "llama-quantize")] + (["--imatrix", matrix] if with_matrix else [])
-        made = subprocess.run(command + [whole, path, kind], capture_output=True, text=True)
-        if made.returncode != 0:
-            sys.exit(f"{' '.join(command)} {kind}: {made.stderr[-2000:]}")
-        fallbacks = {}
-        for fell in re.findall(r"falling back to\s+(\w+)", made.stdout + made.stderr):
-            fallbacks[fell] = fallbacks.get(fell, 0) + 1
-        file = Gguf(path)
-        row(f"llama.cpp {kind}{', imatrix' if with_matrix else ''}", file.bytes(), judge(export.with_values(file.read), ids, base),
-            file.bytes(r"ffn_(gate|up)_exps"), judge(export.with_values(gate_up_only(file.read)), ids, base),
-            ", ".join(f"{count} x {to}" for to, count in fallbacks.items()))
+    if args.llama:
+        theirs(args, export, config, tokenizer, lambda name, file, note: row(
+            "x", name, file.bytes(), judge(export.with_values(file.read), ids, base), file.bytes(r"ffn_(gate|up)_exps"),
+            judge(export.with_values(gate_up_only(file.read)), ids, base), note))
+    print(f"\nAll matrices:\n\n{plot(whole_points)}\n\nGate and up alone:\n\n{plot(part_points)}")
 
 
 if __name__ == "__main__":
