@@ -1,6 +1,8 @@
 // KvAppend and Attention over a layer's cache of keys and values.
-//   keys:   f32 [kvHeads][capacity / 16][headDim][16 positions]: a vector is one element of 16 keys
-//   values: f32 [kvHeads][capacity][headDim]
+//   keys:   f32 [capacity / 16][kvHeads][headDim][16 positions]: a vector is one element of 16 keys
+//   values: f32 [capacity / 16][kvHeads][16 positions][headDim]
+// so that a text touches as much of the cache, from its beginning, as it is long. A tile of either is one head of one
+// token.
 // Attention walks blocks of 16 absolute positions with an online softmax: maximum m, denominator l, and the sum of
 // weighted values, kept in the output row. The order of every sum depends on absolute positions alone, so results
 // are the same for any chunking, tiles and threads. Positions that were never written may hold anything: scores of
@@ -12,27 +14,36 @@
 
 namespace emoe {
 
+namespace {
+
+// Bytes of a block of 16 positions in either cache.
+int64_t blockBytes(const KernelSpec &spec) { return 4 * spec.headDim * EMOE_KV_BLOCK * spec.kvHeads; }
+
+// Where the part of a head lies in the block that begins with position `first`.
+Expr blockStart(const KernelSpec &spec, Expr first, Expr head) {
+  return first * double(blockBytes(spec) / EMOE_KV_BLOCK) + head * double(blockBytes(spec) / spec.kvHeads);
+}
+
+} // namespace
+
 mlir::LogicalResult emitKvAppend(KernelBuilder &k) {
   const KernelSpec &spec = k.spec;
   int64_t width = spec.kvHeads * spec.headDim, stride = static_cast<int64_t>(f32RowBytes(width));
   int64_t headBytes = 4 * spec.headDim;
   Expr key = k.operand(0), value = k.operand(1), keys = k.operand(2), values = k.operand(3);
-  Expr start = k.position(), capacity = k.capacity();
-  k.forTiles([&](Expr t) {
-    Expr position = start + t;
-    Expr keyRow = k.at(key, t * double(stride)), valueRow = k.at(value, t * double(stride));
-    k.loop(k.i64(0), k.i64(spec.kvHeads), 1, [&](Expr head) {
-      // Element d of position p: float ((head * capacity + p - p % 16) * headDim + d * 16 + p % 16).
-      Expr inBlock = position % double(EMOE_KV_BLOCK);
-      Expr block = k.at(k.at(keys, (head * capacity + (position - inBlock)) * double(headBytes)), inBlock * 4.0);
-      Expr from = k.at(keyRow, head * double(headBytes));
-      k.loop(k.i64(0), k.i64(headBytes), 4, [&](Expr offset) {
-        k.store(k.loadF32(k.at(from, offset)), k.at(block, offset * double(EMOE_KV_BLOCK)));
-      });
-      Expr to = k.at(values, (head * capacity + position) * double(headBytes));
-      k.forVectors(spec.headDim, [&](Expr offset, int64_t valid) {
-        k.storeLanes(k.loadLanes(k.at(valueRow, head * double(headBytes) + offset), valid), k.at(to, offset), valid);
-      });
+  Expr past = k.position();
+  k.forTiles([&](Expr tile) {
+    Expr t = tile / double(spec.kvHeads), head = tile % double(spec.kvHeads), position = past + t;
+    Expr from = t * double(stride) + head * double(headBytes);
+    Expr inBlock = position % double(EMOE_KV_BLOCK);
+    Expr start = blockStart(spec, position - inBlock, head);
+    Expr block = k.at(k.at(keys, start), inBlock * 4.0);
+    k.loop(k.i64(0), k.i64(headBytes), 4, [&](Expr offset) {
+      k.store(k.loadF32(k.at(k.at(key, from), offset)), k.at(block, offset * double(EMOE_KV_BLOCK)));
+    });
+    Expr to = k.at(k.at(values, start), inBlock * double(headBytes));
+    k.forVectors(spec.headDim, [&](Expr offset, int64_t valid) {
+      k.storeLanes(k.loadLanes(k.at(k.at(value, from), offset), valid), k.at(to, offset), valid);
     });
   });
   return mlir::success();
@@ -41,7 +52,8 @@ mlir::LogicalResult emitKvAppend(KernelBuilder &k) {
 namespace {
 
 // q . k of one head with 16 keys: four sums over d mod 4, then pairwise.
-Expr dotKeys(KernelBuilder &k, Expr q, Expr block, int64_t headDim) {
+Expr dotKeys(KernelBuilder &k, Expr q, Expr block) {
+  const int64_t headDim = k.spec.headDim;
   constexpr int64_t kSums = 4;
   constexpr int64_t kVectorBytes = 4 * kLanes;
   KernelBuilder::Exprs sums(kSums, k.constant(k.vec(k.b.getF32Type()), 0));
@@ -51,6 +63,7 @@ Expr dotKeys(KernelBuilder &k, Expr q, Expr block, int64_t headDim) {
     sums = k.loop(k.i64(0), k.i64(whole), kSums, sums, [&](Expr d, llvm::ArrayRef<Expr> carried) {
       KernelBuilder::Exprs next;
       Expr qAt = k.at(q, d * 4.0), keyAt = k.at(block, d * double(kVectorBytes));
+      k.prefetch(keyAt, kSums * kVectorBytes, blockBytes(k.spec));
       for (int64_t i = 0; i < kSums; ++i) {
         next.push_back(step(carried[i], k.at(qAt, 4 * i), k.at(keyAt, kVectorBytes * i)));
       }
@@ -63,10 +76,11 @@ Expr dotKeys(KernelBuilder &k, Expr q, Expr block, int64_t headDim) {
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-// out = out * correction + sum over the block's 16 positions, ascending, of weight * value, for four vectors of the
-// head at a time.
-void addValues(KernelBuilder &k, Expr out, Expr correction, Expr weights, llvm::ArrayRef<Expr> rows, int64_t headDim) {
-  constexpr int64_t kVectors = 4;
+// out = out * correction + sum over the block's 16 positions, ascending, of weight * value, for a few vectors of the
+// head at a time: as many as registers hold, so that memory is read in order.
+void addValues(KernelBuilder &k, Expr out, Expr correction, Expr weights, llvm::ArrayRef<Expr> rows) {
+  const int64_t headDim = k.spec.headDim;
+  const int64_t atOnce = k.target.cpuFeatures & EMOE_CPU_AVX512 ? 8 : 4;
   KernelBuilder::Exprs weight;
   for (int64_t p = 0; p < kLanes; ++p) {
     weight.push_back(splat(lane(weights, p)));
@@ -78,6 +92,7 @@ void addValues(KernelBuilder &k, Expr out, Expr correction, Expr weights, llvm::
       sums.push_back(k.loadLanes(k.at(k.at(out, offset), int64_t(4 * kLanes * v)), valid[v]) * factor);
     }
     for (int64_t p = 0; p < kLanes; ++p) {
+      k.prefetch(k.at(rows[p], offset), int64_t(4 * kLanes * valid.size()), blockBytes(k.spec));
       for (size_t v = 0; v < valid.size(); ++v) {
         Expr value = k.loadLanes(k.at(k.at(rows[p], offset), int64_t(4 * kLanes * v)), valid[v]);
         sums[v] = fma(weight[p], value, sums[v]);
@@ -87,10 +102,10 @@ void addValues(KernelBuilder &k, Expr out, Expr correction, Expr weights, llvm::
       k.storeLanes(sums[v], k.at(k.at(out, offset), int64_t(4 * kLanes * v)), valid[v]);
     }
   };
-  int64_t block = kVectors * kLanes, whole = headDim / block * block;
+  int64_t block = atOnce * kLanes, whole = headDim / block * block;
   if (whole) {
     k.loop(k.i64(0), k.i64(4 * whole), 4 * block,
-           [&](Expr offset) { group(offset, llvm::SmallVector<int64_t>(kVectors, kLanes)); });
+           [&](Expr offset) { group(offset, llvm::SmallVector<int64_t>(atOnce, kLanes)); });
   }
   if (whole < headDim) {
     llvm::SmallVector<int64_t> valid;
@@ -108,14 +123,15 @@ mlir::LogicalResult emitAttention(KernelBuilder &k) {
   int64_t width = spec.heads * spec.headDim, stride = static_cast<int64_t>(f32RowBytes(width));
   int64_t headBytes = 4 * spec.headDim, headsPerKey = spec.heads / spec.kvHeads;
   Expr queries = k.operand(0), keys = k.operand(1), values = k.operand(2), result = k.operand(3);
-  Expr start = k.position(), capacity = k.capacity();
+  Expr start = k.position(), tokens = k.tokens();
   if (spec.hasSinks) {
     k.operand(4);
   }
   mlir::Type f32 = k.b.getF32Type();
   const double minusInfinity = -std::numeric_limits<double>::infinity();
   k.forTiles([&](Expr tile) {
-    Expr t = tile / double(spec.heads), head = tile % double(spec.heads);
+    // Tokens of one head follow each other: its keys and values stay in the cache of the processor.
+    Expr head = tile / tokens, t = tile - head * tokens;
     Expr last = start + t;
     Expr low = k.i64(0);
     if (spec.window > 0) {
@@ -123,8 +139,7 @@ mlir::LogicalResult emitAttention(KernelBuilder &k) {
     }
     Expr offset = t * double(stride) + head * double(headBytes);
     Expr q = k.at(queries, offset), out = k.at(result, offset);
-    Expr cache = (head / double(headsPerKey)) * capacity * double(headBytes);
-    Expr headKeys = k.at(keys, cache), headValues = k.at(values, cache);
+    Expr kvHead = head / double(headsPerKey);
 
     Expr zero = k.constant(k.vec(f32), 0);
     k.forVectors(spec.headDim, [&](Expr at, int64_t valid) { k.storeLanes(zero, k.at(out, at), valid); });
@@ -134,7 +149,8 @@ mlir::LogicalResult emitAttention(KernelBuilder &k) {
     KernelBuilder::Exprs ends = k.loop(
         low - low % double(EMOE_KV_BLOCK), last + 1.0, EMOE_KV_BLOCK, {m, l},
         [&](Expr first, llvm::ArrayRef<Expr> carried) -> KernelBuilder::Exprs {
-          Expr scores = dotKeys(k, q, k.at(headKeys, first * double(headBytes)), spec.headDim) * double(spec.scale);
+          Expr block = blockStart(spec, first, kvHead), blockValues = k.at(values, block);
+          Expr scores = dotKeys(k, q, k.at(keys, block)) * double(spec.scale);
           if (spec.softcap > 0) {
             scores = emitTanh(scores / double(spec.softcap)) * double(spec.softcap);
           }
@@ -156,9 +172,9 @@ mlir::LogicalResult emitAttention(KernelBuilder &k) {
           KernelBuilder::Exprs rows;
           for (int64_t p = 0; p < kLanes; ++p) {
             Expr position = max(min(first + double(p), last), low);
-            rows.push_back(k.at(headValues, position * double(headBytes)));
+            rows.push_back(k.at(blockValues, (position - first) * double(headBytes)));
           }
-          addValues(k, out, correction, weights, rows, spec.headDim);
+          addValues(k, out, correction, weights, rows);
           return {maximum, denominator};
         });
     Expr denominator = splat(ends[1]);

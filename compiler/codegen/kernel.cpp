@@ -276,6 +276,8 @@ TileCount tileCount(const KernelSpec &spec) {
     return {static_cast<uint32_t>((spec.n + EMOE_PANEL_ROWS - 1) / EMOE_PANEL_ROWS), 0};
   case KernelFamily::GateUp:
     return {static_cast<uint32_t>((spec.n + EMOE_GROUP - 1) / EMOE_GROUP), 0};
+  case KernelFamily::KvAppend:
+    return {0, static_cast<uint32_t>(spec.kvHeads)};
   case KernelFamily::Attention:
     return {0, static_cast<uint32_t>(spec.heads)};
   default:

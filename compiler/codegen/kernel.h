@@ -20,9 +20,9 @@ enum class KernelFamily {
   Linear,     // x rows [T, k] (f32 or q8), W [n, k], out f32 rows [T, n]; then residual f32 rows if hasResidual,
               // bias f32 [n] if hasBias (in W, behind the panels, if biasBehind). rows_in, rows_out apply.                            tile: a panel of 16 outputs
   Rotary,     // x f32 rows [T, heads * headDim], inv_freq f32 [rotated / 2], out f32 rows    tile: a token
-  KvAppend,   // k, v f32 rows [T, kvHeads * headDim], key cache, value cache                 tile: a token
+  KvAppend,   // k, v f32 rows [T, kvHeads * headDim], key cache, value cache                 tile: a key head of a token
   Attention,  // q f32 rows [T, heads * headDim], key cache, value cache, out f32 rows;
-              // sinks f32 [heads] if hasSinks                                                tile: a (token, head) pair
+              // sinks f32 [heads] if hasSinks                                                tile: token tile % T, head tile / T
   Route,      // logits f32 rows [T, n], ids out i32 [T, topK], weights out f32 [T, topK];
               // selection bias f32 [n] if hasBias, factors f32 [n] if hasScale              tile: a token
   GateUp,     // x rows [T, k] (f32 or q8), W: panels gate 0, up 0, gate 1, up 1 ..., h rows [T, n] (f32 or q8, as

@@ -98,15 +98,6 @@ private:
   Visit visit;
 };
 
-// Brings one line of four of `bytes` at `address` + ahead into the second-level cache. Never faults. That leads hardware
-// prefetchers, which read the lines between, into the next page; each line by software costs more than it saves where
-// they go there by themselves.
-void prefetch(KernelBuilder &k, Expr address, int64_t bytes, int64_t ahead) {
-  for (int64_t line = 0; ahead && line < bytes; line += 256) {
-    k.b.create<LLVM::Prefetch>(k.loc, k.at(address, ahead + line).value, /*rw=*/0u, /*hint=*/2u, /*cache=*/1u);
-  }
-}
-
 // Weights of 32 or 16 bits: sum = fma(w[c], x[c], sum).
 Exprs floatProduct(KernelBuilder &k, Expr weights, ArrayRef<Expr> rows, LayoutAttr layout, int64_t columns,
                    const TilePlan &plan) {
@@ -131,7 +122,7 @@ Exprs floatProduct(KernelBuilder &k, Expr weights, ArrayRef<Expr> rows, LayoutAt
   if (whole) {
     sums = k.loop(k.i64(0), k.i64(whole), kUnroll, sums, [&](Expr c, ArrayRef<Expr> carried) {
       Exprs next(carried);
-      prefetch(k, k.at(weights, c * static_cast<double>(kLanes * width)), kUnroll / lineColumns * 64, plan.prefetchBytes);
+      k.prefetch(k.at(weights, c * static_cast<double>(kLanes * width)), kUnroll / lineColumns * 64, plan.prefetchBytes);
       for (int64_t i = 0; i < kUnroll; ++i) {
         next = column(c + static_cast<double>(i), next);
       }
@@ -163,7 +154,7 @@ public:
       sums = k.loop(k.i64(0), k.i64(whole), 1, sums, [&](Expr i, ArrayRef<Expr> carried) {
         Expr at = k.at(weights, i * static_cast<double>(block));
         Position column{i * static_cast<double>(2 * group), i * static_cast<double>(2 * group / 8)};
-        prefetch(k, at, block <= kPrefetchAtOnce ? block : groupPlace(layout, 2 * group, 0).payload, plan.prefetchBytes);
+        k.prefetch(at, block <= kPrefetchAtOnce ? block : groupPlace(layout, 2 * group, 0).payload, plan.prefetchBytes);
         Exprs next(carried);
         for (int64_t half = 0; half < 2; ++half) {
           next = addGroup(at, groupPlace(layout, 2 * group, half), column.plus(half * group), group, next);
@@ -214,7 +205,7 @@ private:
 
   Exprs addColumns(TileGroup group, Expr scales, Position column, int64_t first, int64_t end, Exprs sums) {
     if (blockBytes(layout) > kPrefetchAtOnce) {
-      prefetch(k, k.at(group.payload, payloadBytes(layout, first)), payloadBytes(layout, end - first), plan.prefetchBytes);
+      k.prefetch(k.at(group.payload, payloadBytes(layout, first)), payloadBytes(layout, end - first), plan.prefetchBytes);
     }
     for (group.first = first; group.first < end; group.first += kSubgroup) {
       sums = q8 ? quantized(group, scales, column.plus(group.first), sums)

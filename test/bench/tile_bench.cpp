@@ -2,29 +2,15 @@
 // weights. Decode: one row, weights that no cache holds, beside a loop that only reads them. Prefill: a few rows, weights
 // from memory and from the second-level cache, beside a loop of independent dot products. What is compared runs in turn;
 // numbers are medians. docs/kernels.md has the commands and what they gave.
-#include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <memory>
 #include <random>
-#include <string>
-#include <sys/mman.h>
-#include <thread>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
-#include "compiler/codegen/image.h"
 #include "compiler/codegen/pack.h"
-#include "mlir/IR/MLIRContext.h"
-#include "runtime/image/image.h"
-#include "schema/kernel_abi.h"
 #include "test/bench/hand_kernels.h"
+#include "test/bench/measure.h"
 
 using namespace emoe;
+using namespace emoe::bench;
 
 namespace {
 
@@ -38,11 +24,6 @@ constexpr const char *kUsage =
 )";
 constexpr int64_t kColumns = bench::kHandColumns;
 constexpr int64_t kCachedBytes = 384 << 10;  // of a second-level cache of 512 KiB and more
-
-[[noreturn]] void fail(const std::string &what) {
-  std::fprintf(stderr, "tile_bench: %s\n", what.c_str());
-  std::exit(1);
-}
 
 struct Width {
   std::string name;
@@ -64,18 +45,6 @@ struct Options {
   int runs = 9;
   std::string saveTemps;
 };
-
-std::vector<int> numbers(const char *text) {
-  std::vector<int> list;
-  for (absl::string_view part : absl::StrSplit(text, ',')) {
-    int value = 0;
-    if (!absl::SimpleAtoi(part, &value) || value < 1) {
-      fail(std::string("not a list of positive numbers: ") + text);
-    }
-    list.push_back(value);
-  }
-  return list;
-}
 
 Options parse(int argc, char **argv) {
   Options options;
@@ -118,68 +87,6 @@ Options parse(int argc, char **argv) {
     options.decode = options.prefill = true;
   }
   return options;
-}
-
-// Seconds that body(0) .. body(threads - 1) take on as many threads, from when all are there.
-double together(int threads, const std::function<void(int)> &body) {
-  std::atomic<int> present{1}, left{threads - 1};
-  std::atomic<bool> go{false};
-  std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i) {
-    others.emplace_back([&, i] {
-      present.fetch_add(1);
-      while (!go.load()) {
-      }
-      body(i);
-      left.fetch_sub(1);
-    });
-  }
-  while (present.load() != threads) {
-  }
-  auto start = std::chrono::steady_clock::now();
-  go = true;
-  body(0);
-  while (left.load() != 0) {
-  }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  for (std::thread &thread : others) {
-    thread.join();
-  }
-  return seconds;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-uint8_t *bigMemory(uint64_t bytes) {
-  void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    fail("no memory for " + std::to_string(bytes >> 20) + " MiB");
-  }
-  madvise(memory, bytes, MADV_HUGEPAGE);
-  return static_cast<uint8_t *>(memory);
-}
-
-// Sums whole lines with many independent chains and prefetches as the kernels do, so that loads alone are measured.
-uint64_t readAll(const uint8_t *bytes, uint64_t count) {
-  typedef uint64_t Line __attribute__((vector_size(64)));
-  Line sums[4] = {};
-  const Line *lines = reinterpret_cast<const Line *>(bytes);
-  for (uint64_t i = 0; i + 4 <= count / sizeof(Line); i += 4) {
-    for (uint64_t j = 0; j < 4; ++j) {
-      __builtin_prefetch(lines + i + j + 96);
-      sums[j] += lines[i + j];
-    }
-  }
-  uint64_t total = 0;
-  for (const Line &sum : sums) {
-    for (int j = 0; j < 8; ++j) {
-      total += sum[j];
-    }
-  }
-  return total;
 }
 
 // Packed weights of one width, repeated until no cache holds them.
@@ -260,23 +167,12 @@ Call generated(const Weights &weights, const Target &target, bool generic, const
   if (!options.saveTemps.empty()) {
     imageOptions.saveTemps = options.saveTemps + "/" + weights.width->name + (generic ? "-generic" : "");
   }
-  absl::StatusOr<KernelImage> image = compileImage({spec}, target, context, imageOptions);
-  if (!image.ok()) {
-    fail(image.status().ToString());
-  }
-  auto kept = std::make_shared<KernelImage>(*std::move(image));
-  rt::Image entry = {};
-  entry.entries = {kept->entries.data(), kept->entries.size()};
-  entry.bytes = kept->elf.size(), entry.machine = target.machine, entry.features = target.cpuFeatures;
-  rt::LoadedImage loaded;
-  if (rt::Status status = rt::LoadImage(kept->elf.data(), kept->elf.size(), entry, &loaded); !status.ok()) {
-    fail("the image for " + target.name + " does not load: " + status.what);
-  }
-  return [kept, loaded, &weights](int64_t first, int64_t last, const uint8_t *rows, int64_t tokens, float *out) {
+  emoe_kernel_fn kernel = loadKernel(spec, target, context, imageOptions);
+  return [kernel, &weights](int64_t first, int64_t last, const uint8_t *rows, int64_t tokens, float *out) {
     emoe_kernel_args args = {};
     args.operand[0] = const_cast<uint8_t *>(rows), args.operand[1] = weights.bytes, args.operand[2] = out;
     args.tokens = tokens;
-    loaded.kernel(0)(&args, first, last);
+    kernel(&args, first, last);
   };
 }
 
@@ -301,59 +197,6 @@ void compare(const Kernel &kernel, const Kernel &reference, const std::vector<ui
            reference.target->name);
     }
   }
-}
-
-// Rows of measurements that are taken in turn, `runs` times after a first that touches pages and wakes the CPU.
-struct Table {
-  struct Row {
-    std::string head;
-    std::vector<std::function<double()>> cells;
-    std::vector<std::vector<double>> rates;
-  };
-  std::string caption, columns;  // Markdown: "| target | ... |"
-  std::vector<Row> rows;
-  // How a cell is written, from the medians of its row and of the first row, which is what others are compared with.
-  std::function<std::string(double value, double best)> text;
-
-  void measure(int runs) {
-    for (int run = -1; run < runs; ++run) {
-      for (Row &row : rows) {
-        row.rates.resize(row.cells.size());
-        for (size_t i = 0; i < row.cells.size(); ++i) {
-          const double rate = row.cells[i]();
-          if (run >= 0) {
-            row.rates[i].push_back(rate);
-          }
-        }
-      }
-    }
-  }
-  void print() const {
-    std::string rule = columns;
-    for (char &c : rule) {
-      c = c == '|' ? '|' : '-';
-    }
-    std::printf("\n%s\n\n%s\n%s\n", caption.c_str(), columns.c_str(), rule.c_str());
-    for (const Row &row : rows) {
-      std::printf("| %s |", row.head.c_str());
-      for (size_t i = 0; i < row.cells.size(); ++i) {
-        std::printf(" %s |", text(median(row.rates[i]), median(rows[0].rates[i])).c_str());
-      }
-      std::printf("\n");
-    }
-    std::fflush(stdout);
-  }
-};
-
-std::string percentOf(const char *format, double value, double best) {
-  char text[64];
-  std::snprintf(text, sizeof(text), format, value, 100 * value / best);
-  return text;
-}
-
-// The part of `count` that belongs to member `index` of `size`.
-std::pair<int64_t, int64_t> share(int64_t count, int64_t index, int64_t size) {
-  return {count * index / size, count * (index + 1) / size};
 }
 
 class Bench {
@@ -506,9 +349,9 @@ int main(int argc, char **argv) {
   std::vector<Kernel> kernels;
   std::vector<const Target *> targets;
   const std::vector<uint8_t> rows = makeRows(15);
-  for (const Target &target : allTargets()) {
-    if (target.machine != rt::CpuMachine() || (target.cpuFeatures & ~rt::CpuFeatures()) ||
-        !wanted(options.targets, target.name)) {
+  for (const Target *running : runningTargets()) {
+    const Target &target = *running;
+    if (!wanted(options.targets, target.name)) {
       continue;
     }
     targets.push_back(&target);
