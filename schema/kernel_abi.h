@@ -42,7 +42,9 @@ typedef void (*emoe_kernel_fn)(const emoe_kernel_args *args, int64_t first_tile,
 #define EMOE_CPU_AVX2 (1ull << 0)        // with FMA, F16C, BMI2: x86-64-v3
 #define EMOE_CPU_AVX512 (1ull << 1)      // F, BW, DQ, VL, CD: x86-64-v4
 #define EMOE_CPU_AVX512_VNNI (1ull << 2)
+#define EMOE_CPU_AVX_VNNI (1ull << 3)    // the same dot products in 256 bits, without AVX-512
 #define EMOE_CPU_NEON_DOTPROD (1ull << 16)
+#define EMOE_CPU_NEON_I8MM (1ull << 17)  // products of 2 x 8 by 8 x 2 int8
 
 // Machines that a kernel image is for.
 enum { EMOE_MACHINE_X86_64 = 1, EMOE_MACHINE_AARCH64 = 2 };

@@ -63,8 +63,9 @@ private:
     Expr inside = insideLanes(k, panel, spec.n, /*always=*/panels % 2 != 0);
     Expr present = panels % 2 ? min(panel, k.i64(panels - 1)) : panel;
     Expr at = k.at(weights, present * static_cast<double>(panelSize * (spec.gated ? 2 : 1)));
-    Exprs gate = spec.gated ? tileProduct(k, at, in) : Exprs();
-    Exprs up = tileProduct(k, spec.gated ? k.at(at, panelSize) : at, in);
+    const int64_t tileBytes = panelSize * (spec.gated ? 4 : 2);
+    Exprs gate = spec.gated ? tileProduct(k, at, in, tileBytes) : Exprs();
+    Exprs up = tileProduct(k, spec.gated ? k.at(at, panelSize) : at, in, tileBytes);
     if (spec.hasBias) {
       // Behind all panels: the gates' biases, then the ups'.
       Expr biases = k.at(k.at(weights, static_cast<int64_t>(packedBytes(spec.layout, spec.n, spec.k)) * (spec.gated ? 2 : 1)),

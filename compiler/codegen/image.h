@@ -21,8 +21,14 @@ struct Target {
   uint64_t cpuFeatures;     // EMOE_CPU_* that the runtime checks
 };
 
-// x86-64 (generic), x86-64-v3 (AVX2), x86-64-v4-vnni, aarch64 (generic), aarch64-dotprod; best last per machine.
+// x86-64 (generic), x86-64-v3 (AVX2), x86-64-v3-vnni, x86-64-v4-vnni, aarch64 (generic), aarch64-dotprod, aarch64-i8mm;
+// best last per machine.
 absl::Span<const Target> allTargets();
+
+// The kernels of x86-64-v3-vnni in the encoding that CPUs with AVX-512 have, which often lack the other: for tests and
+// measurements. `cpuFeatures` says what the code is made of, not what runs it.
+const Target &avxVnniTwin();
+
 // NotFound lists the names that exist. "host" is the best target of this machine.
 absl::StatusOr<const Target *> findTarget(std::string_view name);
 

@@ -27,7 +27,7 @@ mlir::LogicalResult emitLinear(KernelBuilder &k) {
       for (int64_t m = 0; m < count; ++m) {
         in.push_back(k.at(x, k.rowIn(row + static_cast<double>(m)) * inRow));
       }
-      KernelBuilder::Exprs sums = tileProduct(k, panel, in);
+      KernelBuilder::Exprs sums = tileProduct(k, panel, in, panelBytes(spec.layout, spec.k));
       for (int64_t m = 0; m < count; ++m) {
         Expr offset = k.rowOut(row + static_cast<double>(m)) * outRow, y = sums[m];
         if (bias.value) {

@@ -95,9 +95,10 @@ void setAttributes(llvm::Module &module, const Target &target) {
     if (!target.features.empty()) {
       function.addFnAttr("target-features", target.features);
     }
-    if (target.cpuFeatures & EMOE_CPU_AVX512) {
-      function.addFnAttr("prefer-vector-width", "512");
-      function.addFnAttr("min-legal-vector-width", "512");
+    if (target.machine == EMOE_MACHINE_X86_64) {
+      const char *width = target.cpuFeatures & EMOE_CPU_AVX512 ? "512" : "256";
+      function.addFnAttr("prefer-vector-width", width);
+      function.addFnAttr("min-legal-vector-width", width);
     }
   }
 }

@@ -23,6 +23,9 @@ const std::vector<Entry> &entries() {
       {{"x86-64-v3", "x86 with AVX2, FMA, F16C and BMI2 (2013 and later)", "x86_64-unknown-linux-gnu", "x86-64-v3", "",
         EMOE_MACHINE_X86_64, EMOE_CPU_AVX2},
        {"avx2", "fma", "f16c", "bmi2"}},
+      {{"x86-64-v3-vnni", "x86 with AVX2 and AVX-VNNI (client CPUs since 2021)", "x86_64-unknown-linux-gnu", "x86-64-v3",
+        "+avxvnni", EMOE_MACHINE_X86_64, EMOE_CPU_AVX2 | EMOE_CPU_AVX_VNNI},
+       {"avx2", "fma", "f16c", "bmi2", "avxvnni"}},
       {{"x86-64-v4-vnni", "x86 with AVX-512 and VNNI (servers since 2019, Zen 4)", "x86_64-unknown-linux-gnu",
         "x86-64-v4", "+avx512vnni,-prefer-256-bit", EMOE_MACHINE_X86_64,
         EMOE_CPU_AVX2 | EMOE_CPU_AVX512 | EMOE_CPU_AVX512_VNNI},
@@ -32,6 +35,10 @@ const std::vector<Entry> &entries() {
       {{"aarch64-dotprod", "64-bit ARM with dot products (ARMv8.4, most cores since 2018)", "aarch64-unknown-linux-gnu",
         "generic", "+neon,+dotprod", EMOE_MACHINE_AARCH64, EMOE_CPU_NEON_DOTPROD},
        {"dotprod"}},
+      {{"aarch64-i8mm", "64-bit ARM with matrix products of int8 (ARMv8.6, most cores since 2021)",
+        "aarch64-unknown-linux-gnu", "generic", "+neon,+dotprod,+i8mm", EMOE_MACHINE_AARCH64,
+        EMOE_CPU_NEON_DOTPROD | EMOE_CPU_NEON_I8MM},
+       {"dotprod", "i8mm"}},
   };
   return *table;
 }
@@ -47,6 +54,15 @@ absl::Span<const Target> allTargets() {
     return list;
   }();
   return *targets;
+}
+
+const Target &avxVnniTwin() {
+  static const Target *twin = [] {
+    auto *target = new Target(**findTarget("x86-64-v3-vnni"));
+    target->name += "-evex", target->features = "+avx512vnni,+avx512vl,+prefer-256-bit";
+    return target;
+  }();
+  return *twin;
 }
 
 absl::StatusOr<const Target *> findTarget(std::string_view name) {

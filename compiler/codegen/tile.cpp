@@ -7,7 +7,9 @@ using namespace mlir;
 
 namespace emoe {
 
-KernelBuilder::Exprs tileProduct(KernelBuilder &k, Expr weights, ArrayRef<Expr> rows) {
+static constexpr llvm::StringLiteral kTileBytes = "emoe.tile_bytes";
+
+KernelBuilder::Exprs tileProduct(KernelBuilder &k, Expr weights, ArrayRef<Expr> rows, int64_t tileBytes) {
   SmallVector<Value> pointers;
   for (Expr row : rows) {
     pointers.push_back(row.value);
@@ -15,6 +17,7 @@ KernelBuilder::Exprs tileProduct(KernelBuilder &k, Expr weights, ArrayRef<Expr> 
   SmallVector<Type> types(rows.size(), k.vec(k.b.getF32Type()));
   auto op = k.b.create<TileProductOp>(k.loc, types, weights.value, pointers, k.spec.layout, k.spec.k,
                                       k.spec.quantizedActivations);
+  op->setDiscardableAttr(kTileBytes, k.b.getI64IntegerAttr(tileBytes));
   KernelBuilder::Exprs sums;
   for (Value sum : op.getSums()) {
     sums.push_back(k.wrap(sum));
@@ -73,6 +76,7 @@ Expr insideLanes(KernelBuilder &k, Expr panel, int64_t outputs, bool always) {
 
 LogicalResult lowerTileProducts(ModuleOp module, const Target &target, TileLowering lowering) {
   constexpr int64_t kPrefetchBytes = 8 * 1024;  // docs/kernels.md
+  constexpr size_t kFewRows = 4;
   GroupDots fast = lowering == TileLowering::Fast ? fastDots(target) : nullptr;
   const TilePlan plan = {fast ? fast : genericDots, fast ? kPrefetchBytes : 0};
   SmallVector<TileProductOp> ops;
@@ -80,7 +84,13 @@ LogicalResult lowerTileProducts(ModuleOp module, const Target &target, TileLower
   const KernelSpec unused;
   for (TileProductOp op : ops) {
     KernelBuilder k(unused, target, OpBuilder(op), op.getLoc());
-    KernelBuilder::Exprs sums = lowerTileProduct(k, op, plan);
+    TilePlan own = plan;
+    // A tile's weights come from memory for its first rows only: all blocks of rows together fetch the next tile's.
+    auto next = op->getAttrOfType<IntegerAttr>(kTileBytes);
+    if (fast && next && op.getRows().size() >= kFewRows) {
+      own.prefetchBytes = next.getInt();
+    }
+    KernelBuilder::Exprs sums = lowerTileProduct(k, op, own);
     for (auto [old, sum] : llvm::zip_equal(op.getSums(), sums)) {
       old.replaceAllUsesWith(sum.value);
     }

@@ -6,8 +6,9 @@
 
 namespace emoe {
 
-// Emits emoe.tile_product: weights of the kernel's layout and width spec.k, rows of the format that the kernel reads.
-KernelBuilder::Exprs tileProduct(KernelBuilder &k, Expr weights, llvm::ArrayRef<Expr> rows);
+// Emits emoe.tile_product: weights of the kernel's layout and width spec.k, rows of the format that the kernel reads. The
+// kernel's next tile reads weights that lie `tileBytes` behind these.
+KernelBuilder::Exprs tileProduct(KernelBuilder &k, Expr weights, llvm::ArrayRef<Expr> rows, int64_t tileBytes);
 
 // Checks that the kernel's layout is one that tile_product has; else a diagnostic.
 mlir::LogicalResult checkTileLayout(KernelBuilder &k);

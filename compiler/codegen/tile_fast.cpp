@@ -2,6 +2,9 @@
 // every target computes the same integers as the generic lowering.
 #include "compiler/codegen/tile.h"
 
+#include <array>
+#include <numeric>
+
 #include "compiler/codegen/pack.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -130,28 +133,36 @@ struct Part {
 };
 
 //===----------------------------------------------------------------------===//
-// AVX-512 VNNI: unsigned codes times signed activations, four a lane.
+// VNNI: unsigned codes times signed activations, four a lane; 16 lanes with AVX-512, 8 with AVX-VNNI.
 //===----------------------------------------------------------------------===//
 
 // 64 times the digits of fractions, in dwords: the top two bits of three quarters of x - 1, which instructions for
 // averages (rounded up) and differences (not below zero) take.
-Expr digitsTimes64(KernelBuilder &k, Expr x) {
-  VectorType bytes = k.vec(k.b.getIntegerType(8), 4 * kLanes);
-  auto average = [&](Expr a, Expr b) { return intrinsic(k, "llvm.x86.avx512.pavg.b.512", bytes, {a, b}); };
-  Expr less = intrinsic(k, "llvm.usub.sat.v64i8", bytes, {x, k.constant(bytes, 1)});
+Expr digitsTimes64(const Part &part, Expr x) {
+  KernelBuilder &k = part.k;
+  const bool wide = part.lanes == kLanes;
+  VectorType bytes = part.byteType();
+  auto average = [&](Expr a, Expr b) {
+    return intrinsic(k, wide ? "llvm.x86.avx512.pavg.b.512" : "llvm.x86.avx2.pavg.b", bytes, {a, b});
+  };
+  Expr less = intrinsic(k, wide ? "llvm.usub.sat.v64i8" : "llvm.usub.sat.v32i8", bytes, {x, k.constant(bytes, 1)});
   Expr quarters = average(less, average(less, k.constant(bytes, 0)));
-  return bitcast(k, quarters, k.vec(k.b.getI32Type())) & static_cast<double>(0xC0C0C0C0);
+  return bitcast(k, quarters, part.dwordType()) & static_cast<double>(0xC0C0C0C0);
 }
 
-Exprs vnniDots(KernelBuilder &k, const TileGroup &group) {
-  VectorType lanes = k.vec(k.b.getI32Type());
-  const Part part{k, group, 0, kLanes, /*asBytes=*/false};
+// Dots of stored codes for each part, which may be halves of a panel: they take turns, so that an activation is loaded
+// once for both.
+SmallVector<Exprs> vnniParts(ArrayRef<Part> parts) {
+  KernelBuilder &k = parts[0].k;
+  const TileGroup &group = parts[0].group;
+  const int64_t width = parts[0].lanes;
+  const char *name = width == kLanes ? "llvm.x86.avx512.vpdpbusd.512" : "llvm.x86.avx512.vpdpbusd.256";
+  VectorType lanes = parts[0].dwordType();
   const size_t rows = group.activations.size();
-  Exprs dots(rows, k.constant(lanes, 0)), high = dots, low = dots;
+  SmallVector<Exprs> dots(parts.size(), Exprs(rows, k.constant(lanes, 0))), high = dots, low = dots;
   auto accumulate = [&](Exprs &sums, Expr codes, int64_t dword) {
     for (auto [activations, sum] : llvm::zip_equal(group.activations, sums)) {
-      sum = intrinsic(k, "llvm.x86.avx512.vpdpbusd.512", lanes,
-                      {sum, codes, broadcastDword(k, activations, dword, kLanes)});
+      sum = intrinsic(k, name, lanes, {sum, codes, broadcastDword(k, activations, dword, width)});
     }
   };
   // The digit of a fraction x is (3 x - x') / 256 with x' = 3 x mod 256. For few rows, two products are cheaper than
@@ -159,25 +170,54 @@ Exprs vnniDots(KernelBuilder &k, const TileGroup &group) {
   const bool products = rows <= 2;
   bool fractions = false;
   for (int64_t dword = 0; dword < kDwords; ++dword) {
-    if (!isTernary(group.layout)) {
-      accumulate(dots, part.codes(dword), dword);
-    } else if (!part.inUnit(dword)) {
-      accumulate(dots, part.pieceCodes(dword), dword);
-    } else if (products) {
-      Expr x = part.fractions(dword);
-      accumulate(high, bitcast(k, x, lanes), dword);
-      accumulate(low, bitcast(k, part.thrice(x), lanes), dword);
-      fractions = true;
-    } else {
-      accumulate(high, digitsTimes64(k, part.fractions(dword)), dword);
-      fractions = true;
+    for (auto [p, part] : llvm::enumerate(parts)) {
+      if (!isTernary(group.layout)) {
+        accumulate(dots[p], part.codes(dword), dword);
+      } else if (!part.inUnit(dword)) {
+        accumulate(dots[p], part.pieceCodes(dword), dword);
+      } else if (products) {
+        Expr x = part.fractions(dword);
+        accumulate(high[p], bitcast(k, x, lanes), dword);
+        accumulate(low[p], bitcast(k, part.thrice(x), lanes), dword);
+        fractions = true;
+      } else {
+        accumulate(high[p], digitsTimes64(part, part.fractions(dword)), dword);
+        fractions = true;
+      }
     }
   }
-  for (size_t m = 0; m < rows; ++m) {
-    if (fractions) {
-      Expr multiple = products ? high[m] + high[m] + high[m] - low[m] : high[m];
-      dots[m] = dots[m] + shiftRightSigned(k, multiple, products ? 8 : 6);
+  for (size_t p = 0; p < parts.size() && fractions; ++p) {
+    for (size_t m = 0; m < rows; ++m) {
+      Expr multiple = products ? high[p][m] + high[p][m] + high[p][m] - low[p][m] : high[p][m];
+      dots[p][m] = dots[p][m] + shiftRightSigned(k, multiple, products ? 8 : 6);
     }
+  }
+  return dots;
+}
+
+Exprs vnniDots(KernelBuilder &k, const TileGroup &group) {
+  Exprs dots = vnniParts(Part{k, group, 0, kLanes, /*asBytes=*/false})[0];
+  for (size_t m = 0; m < dots.size(); ++m) {
+    dots[m] = finish(k, group.layout, dots[m], group.activationSums[m]);
+  }
+  return dots;
+}
+
+// Two registers of 8 lanes, of one row each, as one value of 16.
+Exprs joinHalves(ArrayRef<Exprs> halves) {
+  SmallVector<int32_t> all(kLanes);
+  std::iota(all.begin(), all.end(), 0);
+  Exprs whole;
+  for (auto [a, b] : llvm::zip_equal(halves[0], halves[1])) {
+    whole.push_back(permute(a, b, all));
+  }
+  return whole;
+}
+
+Exprs avxVnniDots(KernelBuilder &k, const TileGroup &group) {
+  const Part halves[2] = {{k, group, 0, 8, /*asBytes=*/false}, {k, group, 8, 8, /*asBytes=*/false}};
+  Exprs dots = joinHalves(vnniParts(halves));
+  for (size_t m = 0; m < dots.size(); ++m) {
     dots[m] = finish(k, group.layout, dots[m], group.activationSums[m]);
   }
   return dots;
@@ -205,44 +245,54 @@ struct Avx2 {
 
 // Up to 4 bits: a word gathers 8 pairs of products, at most 8 * 2 * 15 * 127 = 30480 in magnitude, so nothing saturates
 // and one widening serves 32 columns.
-Exprs avx2HalfFew(Avx2 &a, const Part &part) {
-  Exprs words;
+SmallVector<Exprs> avx2Few(Avx2 &a, ArrayRef<Part> parts) {
+  const TileGroup &group = parts[0].group;
+  SmallVector<Exprs> words(parts.size());
   for (int64_t dword = 0; dword < kDwords; ++dword) {
-    Expr codes;
-    if (!isTernary(part.group.layout)) {
-      codes = bitcast(a.k, part.codes(dword), a.bytes);
-    } else if (!part.inUnit(dword)) {
-      codes = bitcast(a.k, part.pieceCodes(dword), a.bytes);
-    } else {
-      codes = a.k.constant(a.bytes, 0) - part.negatedCodes(dword);
-    }
-    for (size_t m = 0; m < part.group.activations.size(); ++m) {
-      Expr pairs = a.maddBytes(codes, a.activations(part.group.activations[m], dword));
-      if (words.size() <= m) {
-        words.push_back(pairs);
+    SmallVector<Expr> codes;
+    for (const Part &part : parts) {
+      if (!isTernary(group.layout)) {
+        codes.push_back(bitcast(a.k, part.codes(dword), a.bytes));
+      } else if (!part.inUnit(dword)) {
+        codes.push_back(bitcast(a.k, part.pieceCodes(dword), a.bytes));
       } else {
-        words[m] = words[m] + pairs;
+        codes.push_back(a.k.constant(a.bytes, 0) - part.negatedCodes(dword));
+      }
+    }
+    for (size_t m = 0; m < group.activations.size(); ++m) {
+      Expr x = a.activations(group.activations[m], dword);
+      for (size_t p = 0; p < parts.size(); ++p) {
+        Expr pairs = a.maddBytes(codes[p], x);
+        if (words[p].size() <= m) {
+          words[p].push_back(pairs);
+        } else {
+          words[p][m] = words[p][m] + pairs;
+        }
       }
     }
   }
-  Exprs dots;
-  for (Expr sum : words) {
-    dots.push_back(a.addPairs(sum));
+  for (Exprs &sums : words) {
+    for (Expr &sum : sums) {
+      sum = a.addPairs(sum);
+    }
   }
-  return dots;
+  return words;
 }
 
 // 8 bits: unsigned codes would saturate (2 * 255 * 127), so the weight's magnitude is multiplied with the activation
 // under the weight's sign: both are at most 127 in magnitude and a pair at most 2 * 127 * 127 = 32258.
-Exprs avx2Half8(Avx2 &a, const Part &part) {
-  Exprs dots(part.group.activations.size(), a.k.constant(a.dwords, 0));
+SmallVector<Exprs> avx2Eight(Avx2 &a, ArrayRef<Part> parts) {
+  const TileGroup &group = parts[0].group;
+  SmallVector<Exprs> dots(parts.size(), Exprs(group.activations.size(), a.k.constant(a.dwords, 0)));
   Expr offset = a.k.constant(a.bytes, -128);
   for (int64_t dword = 0; dword < kDwords; ++dword) {
-    Expr weights = bitcast(a.k, part.codes(dword), a.bytes) ^ offset;
-    Expr magnitude = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {weights, weights});
-    for (auto [activations, dot] : llvm::zip_equal(part.group.activations, dots)) {
-      Expr x = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {a.activations(activations, dword), weights});
-      dot = dot + a.addPairs(a.maddBytes(magnitude, x));
+    for (auto [p, part] : llvm::enumerate(parts)) {
+      Expr weights = bitcast(a.k, part.codes(dword), a.bytes) ^ offset;
+      Expr magnitude = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {weights, weights});
+      for (auto [activations, dot] : llvm::zip_equal(group.activations, dots[p])) {
+        Expr x = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {a.activations(activations, dword), weights});
+        dot = dot + a.addPairs(a.maddBytes(magnitude, x));
+      }
     }
   }
   return dots;
@@ -251,49 +301,61 @@ Exprs avx2Half8(Avx2 &a, const Part &part) {
 Exprs avx2Dots(KernelBuilder &k, const TileGroup &group) {
   Avx2 a{k};
   const bool eight = group.layout.getBits() == 8;
-  Exprs halves[2];
-  for (int64_t half = 0; half < 2; ++half) {
-    const Part part{k, group, 8 * half, 8, /*asBytes=*/false};
-    halves[half] = eight ? avx2Half8(a, part) : avx2HalfFew(a, part);
-  }
-  SmallVector<int32_t> all(kLanes);
-  for (int32_t i = 0; i < kLanes; ++i) {
-    all[i] = i;
-  }
-  Exprs dots;
-  for (size_t m = 0; m < group.activations.size(); ++m) {
-    Expr dot = permute(halves[0][m], halves[1][m], all);
-    dots.push_back(eight ? dot : finish(k, group.layout, dot, group.activationSums[m]));
+  const Part halves[2] = {{k, group, 0, 8, /*asBytes=*/false}, {k, group, 8, 8, /*asBytes=*/false}};
+  Exprs dots = joinHalves(eight ? avx2Eight(a, halves) : avx2Few(a, halves));
+  for (size_t m = 0; m < dots.size() && !eight; ++m) {
+    dots[m] = finish(k, group.layout, dots[m], group.activationSums[m]);
   }
   return dots;
 }
 
 //===----------------------------------------------------------------------===//
-// 64-bit ARM with dot products: signed times signed, 4 lanes a register. Codes of few bits are signed bytes as they are;
-// those of 8 bits lose their bias by flipping the top bit.
+// 64-bit ARM: signed times signed, 4 lanes a register. Codes of few bits are signed bytes as they are; those of 8 bits
+// lose their bias by flipping the top bit.
 //===----------------------------------------------------------------------===//
 
+// Four signed bytes for each lane of a register: weights up to what armFinish adds.
+Expr armWeights(const Part &part, int64_t dword) {
+  KernelBuilder &k = part.k;
+  if (part.group.layout.getBits() == 8) {
+    return part.codes(dword) ^ k.constant(part.byteType(), -128);
+  }
+  if (!isTernary(part.group.layout)) {
+    return part.codes(dword);
+  }
+  return part.inUnit(dword) ? part.negatedCodes(dword) : k.constant(part.byteType(), 0) - part.pieceCodes(dword);
+}
+
+// The dots of a row from those of its four registers.
+Expr armFinish(KernelBuilder &k, const TileGroup &group, ArrayRef<Expr> parts, Expr activationSum) {
+  SmallVector<int32_t> half{0, 1, 2, 3, 4, 5, 6, 7}, all{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  Expr dot = permute(permute(parts[0], parts[1], half), permute(parts[2], parts[3], half), all);
+  if (isTernary(group.layout)) {
+    dot = k.constant(dot.type(), 0) - dot;
+  }
+  return group.layout.getBits() == 8 ? dot : finish(k, group.layout, dot, activationSum);
+}
+
+constexpr int64_t kArmParts = kLanes / 4;
+
+// The 32 activations of a row in two registers.
+std::array<Expr, 2> armActivations(KernelBuilder &k, Expr row) {
+  VectorType lanes = k.vec(k.b.getI32Type(), 4);
+  return {k.load(row, lanes, 1), k.load(k.at(row, 16), lanes, 1)};
+}
+
+// Dot products of four bytes by a lane of the activations.
 Exprs sdotDots(KernelBuilder &k, const TileGroup &group) {
   VectorType bytes = k.vec(k.b.getIntegerType(8), 16), lanes = k.vec(k.b.getI32Type(), 4);
-  constexpr int64_t kParts = kLanes / 4;
-  const bool eight = group.layout.getBits() == 8, ternary = isTernary(group.layout);
   SmallVector<Exprs> parts;  // of each row, 4 lanes each
-  SmallVector<Exprs> activations;
-  for (size_t m = 0; m < group.activations.size(); ++m) {
-    parts.push_back(Exprs(kParts, k.constant(lanes, 0)));
-    activations.push_back({k.load(group.activations[m], lanes, 1), k.load(k.at(group.activations[m], 16), lanes, 1)});
+  SmallVector<std::array<Expr, 2>> activations;
+  for (Expr row : group.activations) {
+    parts.push_back(Exprs(kArmParts, k.constant(lanes, 0)));
+    activations.push_back(armActivations(k, row));
   }
   for (int64_t dword = 0; dword < kDwords; ++dword) {
-    for (int64_t p = 0; p < kParts; ++p) {
-      const Part part{k, group, 4 * p, 4, /*asBytes=*/true};
-      Expr weights;
-      if (eight) {
-        weights = part.codes(dword) ^ k.constant(bytes, -128);
-      } else if (!ternary) {
-        weights = part.codes(dword);
-      } else {
-        weights = part.inUnit(dword) ? part.negatedCodes(dword) : k.constant(bytes, 0) - part.pieceCodes(dword);
-      }
+    for (int64_t p = 0; p < kArmParts; ++p) {
+      Expr weights = armWeights({k, group, 4 * p, 4, /*asBytes=*/true}, dword);
       for (size_t m = 0; m < parts.size(); ++m) {
         Expr four = activations[m][dword / 4];
         Expr x = bitcast(k, permute(four, four, SmallVector<int32_t>(4, dword % 4)), bytes);
@@ -301,14 +363,60 @@ Exprs sdotDots(KernelBuilder &k, const TileGroup &group) {
       }
     }
   }
-  SmallVector<int32_t> half{0, 1, 2, 3, 4, 5, 6, 7}, all{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   Exprs dots;
   for (auto [m, part] : llvm::enumerate(parts)) {
-    Expr dot = permute(permute(part[0], part[1], half), permute(part[2], part[3], half), all);
-    if (ternary) {
-      dot = k.constant(dot.type(), 0) - dot;
+    dots.push_back(armFinish(k, group, part, group.activationSums[m]));
+  }
+  return dots;
+}
+
+// Matrix products: two lanes by two rows, eight columns each. A pair of dwords gives what four lanes have of eight
+// columns; taken lane by lane, that is two operands. A last row alone has dot products.
+Exprs smmlaDots(KernelBuilder &k, const TileGroup &group) {
+  const size_t pairs = group.activations.size() / 2;
+  VectorType bytes = k.vec(k.b.getIntegerType(8), 16), lanes = k.vec(k.b.getI32Type(), 4);
+  SmallVector<Exprs> sums;  // of each pair of rows: two for each part, [lane][row]
+  SmallVector<std::array<Expr, 2>> activations;
+  for (size_t m = 0; m < 2 * pairs; ++m) {
+    activations.push_back(armActivations(k, group.activations[m]));
+  }
+  for (size_t i = 0; i < pairs; ++i) {
+    sums.push_back(Exprs(2 * kArmParts, k.constant(lanes, 0)));
+  }
+  for (int64_t dword = 0; dword < kDwords && pairs; dword += 2) {
+    const int32_t first = dword % 4;
+    Exprs columns;  // of each pair of rows
+    for (size_t i = 0; i < pairs; ++i) {
+      Expr eight = permute(activations[2 * i][dword / 4], activations[2 * i + 1][dword / 4],
+                           {first, first + 1, first + 4, first + 5});
+      columns.push_back(bitcast(k, eight, bytes));
     }
-    dots.push_back(eight ? dot : finish(k, group.layout, dot, group.activationSums[m]));
+    for (int64_t p = 0; p < kArmParts; ++p) {
+      const Part part{k, group, 4 * p, 4, /*asBytes=*/true};
+      Expr even = bitcast(k, armWeights(part, dword), lanes), odd = bitcast(k, armWeights(part, dword + 1), lanes);
+      const Expr weights[2] = {bitcast(k, permute(even, odd, {0, 4, 1, 5}), bytes),
+                               bitcast(k, permute(even, odd, {2, 6, 3, 7}), bytes)};
+      for (size_t i = 0; i < pairs; ++i) {
+        for (int64_t j = 0; j < 2; ++j) {
+          Expr &sum = sums[i][2 * p + j];
+          sum = intrinsic(k, "llvm.aarch64.neon.smmla.v4i32.v16i8", lanes, {sum, weights[j], columns[i]});
+        }
+      }
+    }
+  }
+  Exprs dots;
+  for (size_t m = 0; m < 2 * pairs; ++m) {
+    const int32_t row = m % 2;
+    Exprs parts;
+    for (int64_t p = 0; p < kArmParts; ++p) {
+      parts.push_back(permute(sums[m / 2][2 * p], sums[m / 2][2 * p + 1], {row, row + 2, row + 4, row + 6}));
+    }
+    dots.push_back(armFinish(k, group, parts, group.activationSums[m]));
+  }
+  if (2 * pairs < group.activations.size()) {
+    TileGroup last = group;
+    last.activations = group.activations.take_back(), last.activationSums = group.activationSums.take_back();
+    dots.push_back(sdotDots(k, last)[0]);
   }
   return dots;
 }
@@ -319,8 +427,14 @@ GroupDots fastDots(const Target &target) {
   if (target.cpuFeatures & EMOE_CPU_AVX512_VNNI) {
     return vnniDots;
   }
+  if (target.cpuFeatures & EMOE_CPU_AVX_VNNI) {
+    return avxVnniDots;
+  }
   if (target.cpuFeatures & EMOE_CPU_AVX2) {
     return avx2Dots;
+  }
+  if (target.cpuFeatures & EMOE_CPU_NEON_I8MM) {
+    return smmlaDots;
   }
   return target.cpuFeatures & EMOE_CPU_NEON_DOTPROD ? sdotDots : nullptr;
 }

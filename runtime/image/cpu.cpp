@@ -10,6 +10,9 @@
 #ifndef HWCAP_ASIMDDP
 #define HWCAP_ASIMDDP (1 << 20)
 #endif
+#ifndef HWCAP2_I8MM
+#define HWCAP2_I8MM (1 << 13)
+#endif
 #endif
 
 namespace emoe::rt {
@@ -38,12 +41,17 @@ uint64_t CpuFeatures() {
     features |= EMOE_CPU_AVX512;
     if (c & kVnni) features |= EMOE_CPU_AVX512_VNNI;
   }
+  constexpr unsigned kAvxVnni = 1u << 4;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kAvxVnni)) features |= EMOE_CPU_AVX_VNNI;
   return features;
 }
 #elif defined(__aarch64__)
 uint16_t CpuMachine() { return EMOE_MACHINE_AARCH64; }
 
-uint64_t CpuFeatures() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) ? EMOE_CPU_NEON_DOTPROD : 0; }
+uint64_t CpuFeatures() {
+  if (!(getauxval(AT_HWCAP) & HWCAP_ASIMDDP)) return 0;
+  return EMOE_CPU_NEON_DOTPROD | (getauxval(AT_HWCAP2) & HWCAP2_I8MM ? EMOE_CPU_NEON_I8MM : 0);
+}
 #else
 uint16_t CpuMachine() { return 0; }
 uint64_t CpuFeatures() { return 0; }

@@ -25,6 +25,9 @@ const std::vector<const Target *> &runnableTargets() {
         list->push_back(&target);
       }
     }
+    if (host && (host->cpuFeatures & EMOE_CPU_AVX512_VNNI)) {
+      list->push_back(&avxVnniTwin());
+    }
     return list;
   }();
   return *targets;

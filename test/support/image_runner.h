@@ -10,7 +10,8 @@
 
 namespace emoe::test {
 
-// The targets that this machine can run: its own CPU's, and AArch64's if the build found a cross compiler and qemu.
+// The targets that this machine can run: its own CPU's, with AVX-512 also the twin of AVX-VNNI's, and AArch64's if the
+// build found a cross compiler and qemu.
 const std::vector<const Target *> &runnableTargets();
 
 // The image of these kernels, kept for the next call; a failure is reported to GoogleTest and gives an empty image.

@@ -320,6 +320,29 @@ TEST(ChooseImage, TakesTheBestThatRuns) {
   EXPECT_EQ(ChooseImage(bundle, nullptr, &index).code, StatusCode::kUnsupported);
 }
 
+// An image needs all features that it names: one bit that this CPU lacks is enough to pass it over, and of those that run
+// the one with the most wins, wherever it stands.
+TEST(ChooseImage, CountsFeatures) {
+  constexpr uint64_t kAll = EMOE_CPU_AVX2 | EMOE_CPU_AVX512 | EMOE_CPU_AVX512_VNNI | EMOE_CPU_AVX_VNNI |
+                            EMOE_CPU_NEON_DOTPROD | EMOE_CPU_NEON_I8MM;
+  EXPECT_EQ(CpuFeatures() & ~kAll, 0u);
+  for (uint64_t lacking = 1; lacking != 0; lacking <<= 1) {
+    Image images[3] = {};
+    images[0].machine = images[1].machine = images[2].machine = CpuMachine();
+    images[0].features = CpuFeatures() | lacking;
+    images[1].features = CpuFeatures();
+    Bundle bundle;
+    bundle.images = {images, 3};
+    uint32_t index = 9;
+    ASSERT_TRUE(ChooseImage(bundle, nullptr, &index).ok());
+    if (CpuFeatures() & lacking) {
+      EXPECT_LE(index, 1u);
+    } else {
+      EXPECT_EQ(index, CpuFeatures() == 0 ? 2u : 1u);
+    }
+  }
+}
+
 TEST(LoadImage, RefusesOtherMachinesAndSizes) {
   std::vector<char> bytes = Bytes(GoodElf());
   LoadedImage loaded;
