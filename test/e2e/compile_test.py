@@ -12,12 +12,13 @@ from support import BUILD, EMOEC, SHIPPED, run, shared
 
 
 def measured(*command):
+    """(seconds, seconds of processors, peak bytes)."""
     start = time.time()
     process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, err = process.stderr.read(), None
+    errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, _.decode()
+    assert process.returncode == 0, errors.decode()
     return time.time() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 

@@ -67,7 +67,7 @@ def main():
         model, size = enlarged(folder, experts=128, width=2560, vocabulary=300_000)
         assert size > 4e9, size
         bundle = os.path.join(folder, "large.emoe")
-        seconds, peak = measured(EMOEC, "compile", model, "-o", bundle, "--target", "host")
+        seconds, _, peak = measured(EMOEC, "compile", model, "-o", bundle, "--target", "host")
         print(f"{size / 1e9:.2f} GB of weights: compiled in {seconds:.0f} s, peak {peak / 1e6:.0f} MB, "
               f"bundle {os.path.getsize(bundle) / 1e9:.2f} GB")
         assert peak < 1e9, peak
