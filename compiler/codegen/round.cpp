@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "absl/base/casts.h"
 #include "absl/strings/str_cat.h"
 #include "compiler/codegen/pack.h"
+#include "llvm/ADT/bit.h"
 
 namespace emoe {
 namespace {
@@ -106,57 +109,137 @@ void chooseInteger8(const GroupValues &group, GroupScale &chosen) {
   quantiseGroup(group, group.x, chosen.scale, {-127, 127}, chosen.q);
 }
 
+// A group's magnitudes in falling order, and the weights of their errors; equal ones stay in order.
+struct SortedGroup {
+  float x[kMostColumns], importance[kMostColumns];
+};
+
+// Radix sort of the bits between the highest and the lowest in which magnitudes differ: of what was a float16, two digits.
+void sortByMagnitude(const GroupValues &group, SortedGroup &sorted) {
+  uint32_t keys[kMostColumns], orders[2][kMostColumns];
+  uint32_t differ = 0;
+  for (int64_t i = 0; i < group.count; ++i) {
+    keys[i] = ~absl::bit_cast<uint32_t>(std::fabs(group.x[i]));
+    differ |= keys[i] ^ keys[0];
+    orders[0][i] = static_cast<uint32_t>(i);
+  }
+  uint32_t *from = orders[0], *to = orders[1];
+  if (differ != 0) {
+    const int low = llvm::countr_zero(differ), width = 32 - llvm::countl_zero(differ) - low;
+    const int digits = (width + 7) / 8, bits = (width + digits - 1) / digits;
+    for (int digit = 0; digit < digits; ++digit) {
+      const int shift = low + bits * digit;
+      const uint32_t mask = (1u << bits) - 1;
+      uint16_t starts[256] = {};
+      for (int64_t i = 0; i < group.count; ++i) {
+        ++starts[keys[i] >> shift & mask];
+      }
+      uint16_t before = 0;
+      for (uint32_t value = 0; value <= mask; ++value) {
+        before += std::exchange(starts[value], before);
+      }
+      for (int64_t i = 0; i < group.count; ++i) {
+        to[starts[keys[from[i]] >> shift & mask]++] = from[i];
+      }
+      std::swap(from, to);
+    }
+  }
+  for (int64_t i = 0; i < group.count; ++i) {
+    sorted.x[i] = std::fabs(group.x[from[i]]);
+    sorted.importance[i] = group.importance[from[i]];
+  }
+}
+
+constexpr int kMostSteps = 3;  // of a symmetrical grid: eight levels
+
+// Sums A and B of chooseSymmetric before the first move and after each.
+struct Moves {
+  static constexpr int64_t kMost = kMostSteps * kMostColumns + 8;  // and what pads them to a multiple of 8
+  int64_t count;
+  double a[kMost], b[kMost], gain[kMost];
+};
+
+// The first of those with the largest A^2 / B.
+EMOE_VECTOR_CLONES int64_t bestMove(Moves &moves) {
+  for (int64_t i = moves.count; i % 8 != 0; ++i) {
+    moves.a[i] = moves.b[i] = 0;
+  }
+  double most[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  for (int64_t i = 0; i < moves.count; i += 8) {
+    for (int64_t j = 0; j < 8; ++j) {
+      const double gain = moves.a[i + j] * moves.a[i + j] / moves.b[i + j];
+      moves.gain[i + j] = moves.b[i + j] > 0 ? gain : -1;
+      most[j] = moves.gain[i + j] > most[j] ? moves.gain[i + j] : most[j];
+    }
+  }
+  const double largest = *std::max_element(most, most + 8);
+  return std::find(moves.gain, moves.gain + moves.count, largest) - moves.gain;
+}
+
+// passes[i]: the scale at which x[i] reaches `level`, the middle between two magnitudes.
+EMOE_VECTOR_CLONES void findPasses(const SortedGroup &sorted, int64_t count, double level, double *passes) {
+  for (int64_t i = 0; i < count; ++i) {
+    passes[i] = sorted.x[i] / level;
+  }
+}
+
+// Codes of a symmetrical grid for a scale.
+EMOE_VECTOR_CLONES void quantiseSymmetric(const GroupValues &group, double scale, double first, double steps, float *q) {
+  const double inverse = scale == 0 ? 0 : 1 / scale;
+  for (int64_t i = 0; i < group.padded; ++i) {
+    double level = first + std::min(std::max(std::ceil(std::fabs(group.x[i]) * inverse - first - 0.5), 0.0), steps);
+    q[i] = static_cast<float>(group.x[i] < 0 ? -level : level);
+  }
+}
+
 // Grids that are symmetrical around zero, of magnitudes first, first + 1 ... first + steps. As the scale falls from
 // infinity, |x| moves up from magnitude l to l + 1 when the scale passes |x| / (l + 1/2). Between two such moves the codes
 // stay, the best scale for them is A / B with A = sum of w |x| l and B = sum of w l^2, and the error is that of all zeros
-// less A^2 / B: the largest one is the least error of all scales.
+// less A^2 / B: the largest one is the least error of all scales. Zeros never move.
 void chooseSymmetric(const GroupValues &group, double first, int steps, GroupScale &chosen) {
-  int64_t order[kMostColumns];
-  for (int64_t i = 0; i < group.count; ++i) {
-    order[i] = i;
-  }
-  std::sort(order, order + group.count, [&](int64_t a, int64_t b) {
-    float x = std::fabs(group.x[a]), y = std::fabs(group.x[b]);
-    return x > y || (x == y && a < b);
-  });
+  SortedGroup sorted;
+  sortByMagnitude(group, sorted);
   double a = 0, b = 0;
   for (int64_t i = 0; i < group.count; ++i) {
     a += group.importance[i] * std::fabs(group.x[i]) * first;
     b += group.importance[i] * first * first;
   }
-  double bestGain = b > 0 ? a * a / b : -1, best = b > 0 ? a / b : 0;
-  int64_t moved[3] = {};  // of each step: how many values, the largest first, are above it
-  for (;;) {
-    int next = -1;
-    double at = 0;
+  Moves moves;
+  moves.a[0] = a, moves.b[0] = b;
+  int64_t count = 1;
+  auto move = [&](int64_t i, double level) {
+    a += sorted.importance[i] * sorted.x[i];
+    b += sorted.importance[i] * (2 * level + 1);
+    moves.a[count] = a, moves.b[count] = b;
+    ++count;
+  };
+  if (steps == 1) {
+    for (int64_t i = 0; i < group.count && sorted.x[i] > 0; ++i) {
+      move(i, first);
+    }
+  } else {
+    double passes[kMostSteps][kMostColumns + 1];
+    const double *next[kMostSteps];
     for (int step = 0; step < steps; ++step) {
-      if (moved[step] < group.count) {
-        double passes = std::fabs(group.x[order[moved[step]]]) / (first + step + 0.5);
-        if (passes > at) {
-          at = passes;
-          next = step;
-        }
+      findPasses(sorted, group.count, first + step + 0.5, passes[step]);
+      passes[step][group.count] = 0;
+      next[step] = passes[step];
+    }
+    for (;;) {
+      int step = 0;
+      for (int other = 1; other < steps; ++other) {
+        step = *next[other] > *next[step] ? other : step;
       }
-    }
-    if (next < 0) {
-      break;
-    }
-    int64_t i = order[moved[next]++];
-    double level = first + next;
-    a += group.importance[i] * std::fabs(group.x[i]);
-    b += group.importance[i] * (2 * level + 1);
-    if (b > 0 && a * a / b > bestGain) {
-      bestGain = a * a / b;
-      best = a / b;
+      if (*next[step] == 0) {
+        break;
+      }
+      move(next[step]++ - passes[step], first + step);
     }
   }
-  chosen.scale = storedScale(static_cast<float>(best));
-  const double inverse = chosen.scale == 0 ? 0 : 1 / static_cast<double>(chosen.scale);
-  for (int64_t i = 0; i < group.count; ++i) {
-    double x = std::fabs(group.x[i]) * inverse;
-    double level = first + std::clamp(std::ceil(x - first - 0.5), 0.0, static_cast<double>(steps));
-    chosen.q[i] = static_cast<float>(group.x[i] < 0 ? -level : level);
-  }
+  moves.count = count;
+  const int64_t best = bestMove(moves);
+  chosen.scale = storedScale(moves.b[best] > 0 ? static_cast<float>(moves.a[best] / moves.b[best]) : 0.0f);
+  quantiseSymmetric(group, chosen.scale, first, steps, chosen.q);
 }
 
 absl::Status unfit(const char *what, float value, int64_t row, int64_t column) {
