@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "compiler/raise/rounding.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/Format.h"
 #include "mlir/IR/Diagnostics.h"
@@ -110,14 +111,26 @@ static std::optional<double> shortScalar(Operation *op, SymbolIndex &symbols, We
 }
 
 // What the cosines and sines of a rotary embedding's tables were rounded to, relative; 0 if to float32 at least.
-static double roundingOfTables(Operation *op) {
+static double roundingOfTables(Operation *op, SymbolIndex &symbols, WeightSource *real) {
+  constexpr int64_t kMostValues = int64_t(1) << 26;
   double rounding = 0;
   auto note = [&](Value table) {
     if (auto gather = table ? table.getDefiningOp<onnx::GatherOp>() : onnx::GatherOp()) {
       table = gather.getData();
     }
-    Type element = table ? getElementTypeOrSelf(table.getType()) : Type();
-    rounding = std::max(rounding, !element ? 0 : element.isF16() ? 0x1p-11 : element.isBF16() ? 0x1p-8 : 0);
+    auto initializer = table ? table.getDefiningOp<onnx::InitializerOp>() : onnx::InitializerOp();
+    if (!initializer || !real) {
+      return;
+    }
+    forEachWeight(initializer, symbols, [&](const WeightView &view) {
+      const int64_t count = countElements(view.shape).value_or(0);
+      std::vector<double> values(count <= kMostValues ? count : 0);
+      if (llvm::Error error = values.empty() ? llvm::Error::success() : real->read(view, values.data())) {
+        llvm::consumeError(std::move(error));
+      } else if (double own = roundingOfValues(values); own > 0x1p-20) {
+        rounding = std::max(rounding, own);
+      }
+    });
   };
   if (auto rotary = dyn_cast<onnx::RotaryEmbeddingOp>(op)) {
     note(rotary.getCosCache()), note(rotary.getSinCache());
@@ -132,7 +145,7 @@ static double roundingOfTables(Operation *op) {
 double toleranceOf(ArrayRef<Operation *> original, SymbolIndex &symbols, WeightSource *real, ArrayRef<double> exact) {
   double tolerance = 1e-5;
   for (Operation *op : original) {
-    if (double rounding = roundingOfTables(op)) {
+    if (double rounding = roundingOfTables(op, symbols, real)) {
       tolerance = std::max(tolerance, 1e-5 + 8 * rounding);
     }
     auto scalar = shortScalar(op, symbols, real);

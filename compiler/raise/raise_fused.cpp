@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "compiler/raise/raiser.h"
+#include "compiler/raise/rounding.h"
 
 using namespace mlir;
 
@@ -229,7 +230,7 @@ std::optional<std::vector<float>> Raiser::frequenciesOf(const Meaning &cosines, 
   int64_t rows = cosines.view.extents[0], count = cosines.view.extents[1];
   magnitude = (*c)[0];
   std::vector<float> frequencies;
-  double rounding = roundingOfType(cosines.view.source.getElement());
+  double rounding = std::max(roundingOfType(cosines.view.source.getElement()), roundingOfValues(*c));
   for (int64_t i = 0; i < count; ++i) {
     auto angleAt = [&](int64_t row) { return std::atan2((*s)[row * count + i], (*c)[row * count + i]); };
     double frequency = angleAt(1);
