@@ -462,6 +462,8 @@ void Raiser::nameWeights(func::FuncOp main) {
         value = norm.getInput();
       } else if (auto rotary = dyn_cast<RotaryOp>(producer)) {
         value = rotary.getInput();
+      } else if (auto slice = dyn_cast<SliceHeadsOp>(producer)) {
+        value = slice.getInput();
       } else {
         return;
       }

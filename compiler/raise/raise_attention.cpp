@@ -219,7 +219,7 @@ LogicalResult Raiser::joinTurned(Operation *op) {
 
 LogicalResult Raiser::negate(Operation *op) {
   const Meaning &input = of(op->getOperand(0));
-  if (input.is(Kind::Half) && input.index == 1 && !input.interleaved) {
+  if (input.is(Kind::Half) && input.index == 1) {
     Meaning meaning = input;
     meaning.kind = Kind::NegatedHalf;
     set(op->getResult(0), meaning);
@@ -242,8 +242,10 @@ LogicalResult Raiser::concatHeads(Operation *op) {
     meaning.doubled = true;
     meaning.extents.back() = a.extents.back() * 2;
     set(op->getResult(0), meaning);
-  } else if (a.is(Kind::NegatedHalf) && b.is(Kind::Half) && b.index == 0 && !b.interleaved && a.source == b.source &&
-             a.form == b.form && axis == rank - 1) {
+  } else if (a.is(Kind::NegatedHalf) && b.is(Kind::Half) && b.index == 0 && a.source == b.source && a.form == b.form &&
+             a.interleaved == b.interleaved && a.extents == b.extents && axis == rank - 1 &&
+             (!a.interleaved || (rank == 5 && a.extents.back() == Extent(1)))) {
+    // Neighbours are stacked: [.., pairs, 2].
     Meaning meaning = a;
     meaning.kind = Kind::RotatedHalf;
     meaning.extents.back() = a.extents.back() * 2;
@@ -274,7 +276,7 @@ LogicalResult Raiser::rotaryMul(Operation *op) {
       }
     }
     bool cosine = wave.is(Kind::Cosine) && isPlainRows(x), sine = wave.is(Kind::Sine) && x.is(Kind::RotatedHalf);
-    if ((!cosine && !sine) || !wave.doubled || wave.extent(-1) != x.extent(-1) ||
+    if ((!cosine && !sine) || !wave.doubled || wave.extent(-1) != x.extent(-1) || (sine && x.interleaved != wave.interleaved) ||
         (x.form != Form::BHSW && x.form != Form::BSHW)) {
       continue;
     }
@@ -287,6 +289,7 @@ LogicalResult Raiser::rotaryMul(Operation *op) {
     }
     Meaning meaning = x;
     meaning.kind = cosine ? Kind::TimesCosine : Kind::RotatedTimesSine;
+    meaning.interleaved = wave.interleaved;
     meaning.frequencies = wave.frequencies;
     meaning.scale = wave.scale;
     set(op->getResult(0), meaning);
@@ -299,16 +302,18 @@ LogicalResult Raiser::rotaryAdd(Operation *op) {
   for (int side : {0, 1}) {
     const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
     if (!a.is(Kind::TimesCosine) || !b.is(Kind::RotatedTimesSine) || a.source != b.source || a.form != b.form ||
-        a.frequencies != b.frequencies || a.scale != b.scale) {
+        a.frequencies != b.frequencies || a.scale != b.scale || a.interleaved != b.interleaved) {
       continue;
     }
     Meaning result = a;
     result.kind = Kind::Rows;
     result.scale = 1;
+    result.interleaved = false;
     set(op->getResult(0), result);
     Value rows = toRows(a.source);
+    RotaryStyle style = a.interleaved ? RotaryStyle::Interleaved : RotaryStyle::Half;
     Value rotated = builder.create<RotaryOp>(op->getLoc(), rows.getType(), rows, builder.getI64IntegerAttr(a.heads),
-                                             RotaryStyleAttr::get(builder.getContext(), RotaryStyle::Half),
+                                             RotaryStyleAttr::get(builder.getContext(), style),
                                              builder.getDenseF32ArrayAttr(a.frequencies),
                                              builder.getF32FloatAttr(a.scale));
     return replace(op->getResult(0), rotated, a.form, a.heads, "rotary embedding", {a.source});

@@ -16,6 +16,7 @@ void Raiser::addLatentHandlers() {
   add("ScatterND", &Raiser::fillColumns);
   add("Slice", &Raiser::halfWave);
   add("Slice", &Raiser::slicePairs);
+  add("Tile", &Raiser::repeatWave);
 }
 
 static bool perHead(const Meaning &meaning) { return meaning.form == Form::BSHW || meaning.form == Form::BHSW; }
@@ -209,6 +210,21 @@ LogicalResult Raiser::halfWave(Operation *op) {
     meaning.extents.back() = half;
     set(op->getResult(0), meaning);
   }
+  return success();
+}
+
+// Each element of a wave twice, along a new last axis.
+LogicalResult Raiser::repeatWave(Operation *op) {
+  const Meaning wave = of(op->getOperand(0));
+  auto repeats = integers(op->getOperand(1));
+  if (!(wave.is(Kind::Cosine) || wave.is(Kind::Sine)) || !repeats || repeats->size() != wave.extents.size() ||
+      wave.extents.back() != Extent(1) || repeats->back() != 2 ||
+      llvm::any_of(ArrayRef<int64_t>(*repeats).drop_back(), [](int64_t repeat) { return repeat != 1; })) {
+    return success();
+  }
+  Meaning meaning = wave;
+  meaning.extents.back() = 2;
+  set(op->getResult(0), meaning);
   return success();
 }
 

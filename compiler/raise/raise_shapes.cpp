@@ -186,9 +186,17 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
     meaning.axis = after[at - before.begin()];
     return accept();
   }
-  case Kind::Angle:
   case Kind::Cosine:
   case Kind::Sine:
+    // Each element twice in a row.
+    if (!from.doubled && extents.size() + 1 == from.extents.size() && from.extents.back() == Extent(2) &&
+        extents.back() == from.extent(-2) * 2 &&
+        ArrayRef<Extent>(extents).drop_back() == ArrayRef<Extent>(from.extents).drop_back(2)) {
+      meaning.doubled = meaning.interleaved = true;
+      return accept();
+    }
+    [[fallthrough]];
+  case Kind::Angle:
     return sameButOnes(from.extents, extents) && accept();
   case Kind::Cache:
     // The heads of one wide row, positions first.
@@ -213,10 +221,21 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
     return from.kind != Kind::Choice && sameButOnes(from.extents, extents) && accept();
   case Kind::Opaque:
     break;
-  case Kind::AngleT:
   case Kind::Half:
   case Kind::NegatedHalf:
+    // Neighbours, about to be stacked.
+    if (from.interleaved && extents.size() == 5 && from.extents.size() == 4 && extents.back() == Extent(1) &&
+        ArrayRef<Extent>(extents).drop_back() == ArrayRef<Extent>(from.extents)) {
+      return accept();
+    }
+    break;
   case Kind::RotatedHalf:
+    if (from.interleaved && extents.size() == 4 && from.extents.size() == 5 && extents.back() == from.extent(-2) * 2 &&
+        ArrayRef<Extent>(extents).drop_back() == ArrayRef<Extent>(from.extents).drop_back(2)) {
+      return accept();
+    }
+    break;
+  case Kind::AngleT:
   case Kind::Square:
   case Kind::MeanSquare:
   case Kind::RootMeanSquare:

@@ -182,6 +182,7 @@ private:
   mlir::LogicalResult normOp(mlir::Operation *op);
   mlir::LogicalResult skipNorm(mlir::Operation *op);
   // Rows with some of each head's columns; `input` is where a claim about them starts. Null after an error.
+  mlir::LogicalResult repeatWave(mlir::Operation *op);
   mlir::Value columns(mlir::Location loc, mlir::Value source, int64_t heads, int64_t start, int64_t width,
                       mlir::Value &input);
   // The (start, width) of each result of a Split or Slice along the last axis; empty if it is not one.
