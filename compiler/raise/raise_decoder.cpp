@@ -59,10 +59,29 @@ static Meaning normStep(const Meaning &from, Kind kind) {
   return meaning;
 }
 
+// The square of rows: a step of a norm, or of a squared ReLU.
+LogicalResult Raiser::square(Operation *op) {
+  const Meaning x = of(op->getOperand(0));
+  auto from = x.source.getDefiningOp<onnx::FromRowsOp>();
+  auto relu = from ? from.getRows().getDefiningOp<ActivateOp>() : ActivateOp();
+  if (!relu || relu.getActivation() != Activation::Relu || !isFlat(x)) {
+    set(op->getResult(0), normStep(x, Kind::Square));
+    return success();
+  }
+  set(op->getResult(0), x);
+  Value active = builder.create<ActivateOp>(
+      op->getLoc(), relu.getType(), ActivationAttr::get(builder.getContext(), Activation::Relu2), relu.getInput());
+  Value input = relu.getInput();
+  if (auto bridge = input.getDefiningOp<onnx::ToRowsOp>()) {
+    input = bridge.getInput();
+  }
+  return replace(op->getResult(0), active, x.form, 1, "relu2", {input});
+}
+
 LogicalResult Raiser::power(Operation *op) {
   const Meaning &input = of(op->getOperand(0));
   if (isPlainRows(input) && scalar(op->getOperand(1)) == 2.0) {
-    set(op->getResult(0), normStep(input, Kind::Square));
+    return square(op);
   } else if (auto exponent = scalar(op->getOperand(1)); input.is(Kind::MeanSquare) && exponent) {
     if (*exponent == 0.5 || *exponent == -0.5) {
       set(op->getResult(0), normStep(input, *exponent < 0 ? Kind::InverseRootMeanSquare : Kind::RootMeanSquare));
@@ -137,8 +156,7 @@ LogicalResult Raiser::normMul(Operation *op) {
       return normalised(op, meaning);
     }
     if (isPlainRows(a) && op->getOperand(0) == op->getOperand(1)) {
-      set(op->getResult(0), normStep(a, Kind::Square));
-      return success();
+      return square(op);
     }
     if (!a.is(Kind::Normalised) || !b.is(Kind::Weight) || !a.extent(-1).isConstant() ||
         b.view.elements() != a.extent(-1).constant()) {

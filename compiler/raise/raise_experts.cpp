@@ -29,6 +29,7 @@ void Raiser::addExpertHandlers() {
     add(op, &Raiser::expertActivation);
   }
   add("Mul", &Raiser::expertMul);
+  add("Pow", &Raiser::squareActive);
   add("Add", &Raiser::expertAdd);
   for (const char *op : {"Clip", "Min", "Max"}) {
     add(op, &Raiser::expertClip);
@@ -355,7 +356,21 @@ static bool sameView(const std::optional<TensorView> &a, const std::optional<Ten
   return a.has_value() == b.has_value() && (!a || sameView(*a, *b));
 }
 
+// The square of a ReLU.
+LogicalResult Raiser::squareActive(Operation *op) {
+  Meaning active = of(op->getOperand(0));
+  bool squares = op->getOperand(0) == op->getOperand(1) || scalar(op->getOperand(1)) == 2.0;
+  if (squares && active.is(Kind::ExpertActive) && active.expertWeights.activation == Activation::Relu) {
+    active.expertWeights.activation = Activation::Relu2;
+    set(op->getResult(0), active);
+  }
+  return success();
+}
+
 LogicalResult Raiser::expertMul(Operation *op) {
+  if (op->getOperand(0) == op->getOperand(1)) {
+    return squareActive(op);
+  }
   for (int side : {0, 1}) {
     const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
     bool sameInput = a.source == b.source && a.expert == b.expert && a.route.choice == b.route.choice;

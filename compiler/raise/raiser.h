@@ -126,6 +126,7 @@ private:
   mlir::LogicalResult normAdd(mlir::Operation *op);
   mlir::LogicalResult normMul(mlir::Operation *op);
   mlir::LogicalResult normDiv(mlir::Operation *op);
+  mlir::LogicalResult square(mlir::Operation *op);
   mlir::LogicalResult normalised(mlir::Operation *op, const Meaning &meaning);
   mlir::LogicalResult emitRmsNorm(mlir::Operation *op, const Meaning &normalised, mlir::FlatSymbolRefAttr weights);
   mlir::LogicalResult activateRows(mlir::Operation *op);
@@ -246,6 +247,7 @@ private:
   mlir::LogicalResult sumExperts(mlir::Operation *op);
   mlir::LogicalResult emitSummed(mlir::Operation *op, const Meaning &sum, const Extents &extents);
   mlir::LogicalResult oneHot(mlir::Operation *op);
+  mlir::LogicalResult squareActive(mlir::Operation *op);
   mlir::LogicalResult hitExperts(mlir::Operation *op);
   mlir::LogicalResult choiceGather(mlir::Operation *op);
   mlir::LogicalResult nonZero(mlir::Operation *op);
