@@ -21,6 +21,9 @@ void Raiser::addGroupHandlers() {
     add(op, &Raiser::maskScores);
   }
   add("GatherElements", &Raiser::gatherScores);
+  for (const char *op : {"Clip", "Max"}) {
+    add(op, &Raiser::clampSum);
+  }
 }
 
 std::optional<Meaning> Raiser::asScores(const Meaning &meaning) {
@@ -232,6 +235,22 @@ LogicalResult Raiser::gatherScores(Operation *op) {
   Meaning meaning = ids;
   meaning.kind = Kind::TopWeights;
   set(op->getResult(0), meaning);
+  return success();
+}
+
+// The sum of the chosen weights, kept from being zero.
+LogicalResult Raiser::clampSum(Operation *op) {
+  for (unsigned side = 0; side < std::min(2u, op->getNumOperands()); ++side) {
+    const Meaning sum = of(op->getOperand(side));
+    auto least = op->getNumOperands() > 1 ? scalar(op->getOperand(1 - side)) : std::nullopt;
+    bool clips = op->getName().stripDialect() == "Clip";
+    if (!sum.is(Kind::TopSum) || !least || *least > 1e-6 || (clips && (side != 0 || op->getNumOperands() > 2)) ||
+        sum.route.score == ScoreFunction::None) {
+      continue;
+    }
+    set(op->getResult(0), sum);
+    return success();
+  }
   return success();
 }
 

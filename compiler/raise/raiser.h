@@ -231,6 +231,7 @@ private:
   mlir::LogicalResult expertScores(mlir::Operation *op);
   mlir::LogicalResult topK(mlir::Operation *op);
   mlir::LogicalResult topSum(mlir::Operation *op);
+  mlir::LogicalResult clampSum(mlir::Operation *op);
   mlir::LogicalResult topAdd(mlir::Operation *op);
   mlir::LogicalResult topDiv(mlir::Operation *op);
   mlir::LogicalResult topMul(mlir::Operation *op);
