@@ -347,17 +347,17 @@ LogicalResult Evaluator::evaluate(Operation *op) {
 }
 
 FailureOr<std::vector<Operation *>> Evaluator::opsFor(ArrayRef<Value> goals) {
+  // Operands before their users, depth first: the block's own order would have to be numbered again after every change.
   llvm::DenseSet<Operation *> seen;
   std::vector<Operation *> ops;
-  SmallVector<Value> open(goals.begin(), goals.end());
-  while (!open.empty()) {
-    Value value = open.pop_back_val();
+  SmallVector<std::pair<Operation *, unsigned>> path;  // an op and its next operand
+  auto visit = [&](Value value) -> LogicalResult {
     if (has(value)) {
-      continue;
+      return success();
     }
     if (const Tensor *given = known ? known(value) : nullptr) {
       set(value, *given);
-      continue;
+      return success();
     }
     Operation *op = value.getDefiningOp();
     if (!op) {
@@ -365,11 +365,24 @@ FailureOr<std::vector<Operation *>> Evaluator::opsFor(ArrayRef<Value> goals) {
                                        << " of the function is needed, but no value was given for it";
     }
     if (seen.insert(op).second) {
-      ops.push_back(op);
-      open.append(op->operand_begin(), op->operand_end());
+      path.push_back({op, 0});
+    }
+    return success();
+  };
+  for (Value goal : goals) {
+    if (failed(visit(goal))) {
+      return failure();
+    }
+    while (!path.empty()) {
+      auto &[op, next] = path.back();
+      if (next == op->getNumOperands()) {
+        ops.push_back(op);
+        path.pop_back();
+      } else if (failed(visit(op->getOperand(next++)))) {
+        return failure();
+      }
     }
   }
-  llvm::sort(ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
   return ops;
 }
 
