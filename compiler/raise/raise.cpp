@@ -591,8 +591,8 @@ LogicalResult Raiser::run() {
     if (entry == handlers.end()) {
       continue;
     }
-    for (Handler handler : entry->second) {
-      if (failed((this->*handler)(&op))) {
+    for (const Handler &handler : entry->second) {
+      if (failed(handler(*this, &op))) {
         return failure();
       }
       if (known(&op)) {
@@ -603,8 +603,13 @@ LogicalResult Raiser::run() {
   return finish(main);
 }
 
-LogicalResult raiseModel(ModuleOp module, const WeightStore &store, Prover *prover) {
-  return Raiser(module, store, prover).run();
+LogicalResult raiseModel(ModuleOp module, const WeightStore &store, Prover *prover,
+                         llvm::function_ref<void(Raiser &)> extend) {
+  Raiser raiser(module, store, prover);
+  if (extend) {
+    extend(raiser);
+  }
+  return raiser.run();
 }
 
 namespace {

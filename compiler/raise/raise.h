@@ -4,14 +4,19 @@
 
 #include "compiler/raise/claim.h"
 #include "frontends/weights.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "mlir/IR/BuiltinOps.h"
 
 namespace emoe {
 
+class Raiser;
+
 // Replaces the onnx ops of @main by emoe ops, @main's type by (tensor<?xi32>) -> tensor<?xVxf32>, and sets the module's
 // emoe.model = {vocab, hidden, layers}. `store` gives the values of rotary frequencies; `prover`, if not null, checks
 // each replacement first. Emits errors that name the node, what was understood of its inputs, and what to do.
-mlir::LogicalResult raiseModel(mlir::ModuleOp module, const WeightStore &store, Prover *prover);
+// `extend`, if given, adds handlers of further forms (docs/adding.md).
+mlir::LogicalResult raiseModel(mlir::ModuleOp module, const WeightStore &store, Prover *prover,
+                               llvm::function_ref<void(Raiser &)> extend = nullptr);
 
 void registerRaisePasses();
 

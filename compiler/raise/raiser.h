@@ -4,6 +4,7 @@
 #ifndef EMOE_COMPILER_RAISE_RAISER_H_
 #define EMOE_COMPILER_RAISE_RAISER_H_
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -28,10 +29,22 @@ public:
   Raiser(mlir::ModuleOp module, const WeightStore &store, Prover *prover);
   mlir::LogicalResult run();
 
-private:
   // A handler sets the meaning of its op's results; leaving them out means that they are opaque. It fails only after
   // an error that says why the model cannot be compiled.
-  using Handler = mlir::LogicalResult (Raiser::*)(mlir::Operation *);
+  using Handler = std::function<mlir::LogicalResult(Raiser &, mlir::Operation *)>;
+  // Adds a handler of `op` (its name in the onnx dialect) behind those that it has.
+  void add(llvm::StringRef op, Handler handler) { handlers[op].push_back(std::move(handler)); }
+
+  // What a value means; opaque if nobody said.
+  const Meaning &of(mlir::Value value);
+  // Known numbers are as many as the extents say: an op of a damaged model for which they are not is opaque.
+  void set(mlir::Value value, Meaning meaning);
+  // Scores of the experts, if the value means some: rows are logits.
+  std::optional<Meaning> asScores(const Meaning &meaning);
+  // The axis attribute, counted from the front.
+  int64_t axisAttr(mlir::Operation *op, int64_t byDefault, size_t rank);
+
+private:
   void addShapeHandlers();     // raise_shapes.cpp, raise_numbers.cpp
   void addDecoderHandlers();   // raise_decoder.cpp
   void addAttentionHandlers(); // raise_attention.cpp
@@ -43,7 +56,6 @@ private:
   void addMixerHandlers();     // raise_mixer.cpp
   void addFusedHandlers();     // raise_fused.cpp
   void addMixtureHandlers();   // raise_mixture.cpp
-  void add(llvm::StringRef op, Handler handler) { handlers[op].push_back(handler); }
 
   // Refuses axes that are none: handlers rely on them.
   mlir::LogicalResult checkAxes(mlir::Operation *op);
@@ -54,9 +66,6 @@ private:
   void nameWeights(mlir::func::FuncOp main);
 
   //===--- meanings ----------------------------------------------------------------------------------------------===//
-  const Meaning &of(mlir::Value value);
-  // Known numbers are as many as the extents say: an op of a damaged model for which they are not is opaque.
-  void set(mlir::Value value, Meaning meaning);
   bool known(mlir::Operation *op) { return meanings.count(op->getResult(0)); }
   // The meaning of `value` with other extents.
   static Meaning reshaped(Meaning meaning, Extents extents);
@@ -71,8 +80,6 @@ private:
   static double roundingOfType(mlir::Type element);
   static int64_t intAttr(mlir::Operation *op, llvm::StringRef name, int64_t byDefault);
   static double floatAttr(mlir::Operation *op, llvm::StringRef name, double byDefault);
-  // The axis attribute, counted from the front.
-  int64_t axisAttr(mlir::Operation *op, int64_t byDefault, size_t rank);
   std::optional<std::vector<float>> readVector(const Meaning &meaning);
 
   //===--- emission ----------------------------------------------------------------------------------------------===//
@@ -119,6 +126,7 @@ private:
   Extents broadcast(const Extents &a, const Extents &b);
   // decoder
   mlir::LogicalResult embedding(mlir::Operation *op);
+  mlir::LogicalResult square(mlir::Operation *op);
   mlir::LogicalResult power(mlir::Operation *op);
   mlir::LogicalResult reduceMean(mlir::Operation *op);
   mlir::LogicalResult squareRoot(mlir::Operation *op);
@@ -126,7 +134,6 @@ private:
   mlir::LogicalResult normAdd(mlir::Operation *op);
   mlir::LogicalResult normMul(mlir::Operation *op);
   mlir::LogicalResult normDiv(mlir::Operation *op);
-  mlir::LogicalResult square(mlir::Operation *op);
   mlir::LogicalResult normalised(mlir::Operation *op, const Meaning &meaning);
   mlir::LogicalResult emitRmsNorm(mlir::Operation *op, const Meaning &normalised, mlir::FlatSymbolRefAttr weights);
   mlir::LogicalResult activateRows(mlir::Operation *op);
@@ -175,6 +182,7 @@ private:
   mlir::LogicalResult fillColumns(mlir::Operation *op);
   mlir::LogicalResult halfWave(mlir::Operation *op);
   mlir::LogicalResult slicePairs(mlir::Operation *op);
+  mlir::LogicalResult repeatWave(mlir::Operation *op);
   // The halves' elements of each head of `rows`, so that those of a half lie together.
   mlir::Value evenBeforeOdd(mlir::Location loc, mlir::Value rows, int64_t heads);
   // fused ops
@@ -183,7 +191,6 @@ private:
   mlir::LogicalResult normOp(mlir::Operation *op);
   mlir::LogicalResult skipNorm(mlir::Operation *op);
   // Rows with some of each head's columns; `input` is where a claim about them starts. Null after an error.
-  mlir::LogicalResult repeatWave(mlir::Operation *op);
   mlir::Value columns(mlir::Location loc, mlir::Value source, int64_t heads, int64_t start, int64_t width,
                       mlir::Value &input);
   // The (start, width) of each result of a Split or Slice along the last axis; empty if it is not one.
@@ -217,8 +224,6 @@ private:
   mlir::LogicalResult invertOrder(mlir::Operation *op);
   mlir::LogicalResult weighSorted(mlir::Operation *op);
   // routers that choose groups first
-  // Scores of the experts, if the value means some: rows are logits.
-  std::optional<Meaning> asScores(const Meaning &meaning);
   mlir::LogicalResult biasScores(mlir::Operation *op);
   mlir::LogicalResult groupTop(mlir::Operation *op);
   mlir::LogicalResult groupSum(mlir::Operation *op);
@@ -226,12 +231,12 @@ private:
   mlir::LogicalResult groupMask(mlir::Operation *op);
   mlir::LogicalResult maskScores(mlir::Operation *op);
   mlir::LogicalResult gatherScores(mlir::Operation *op);
+  mlir::LogicalResult clampSum(mlir::Operation *op);
   // experts
   static std::map<int64_t, ExpertMeaning> expertsOf(const ExpertMeaning &stacked, int64_t count);
   mlir::LogicalResult expertScores(mlir::Operation *op);
   mlir::LogicalResult topK(mlir::Operation *op);
   mlir::LogicalResult topSum(mlir::Operation *op);
-  mlir::LogicalResult clampSum(mlir::Operation *op);
   mlir::LogicalResult topAdd(mlir::Operation *op);
   mlir::LogicalResult topDiv(mlir::Operation *op);
   mlir::LogicalResult topMul(mlir::Operation *op);
@@ -242,13 +247,13 @@ private:
   mlir::LogicalResult expertSlice(mlir::Operation *op);
   mlir::LogicalResult expertActivation(mlir::Operation *op);
   mlir::LogicalResult expertMul(mlir::Operation *op);
+  mlir::LogicalResult squareActive(mlir::Operation *op);
   mlir::LogicalResult expertAdd(mlir::Operation *op);
   mlir::LogicalResult expertClip(mlir::Operation *op);
   std::optional<Meaning> asDenseLinear(const Meaning &meaning);
   mlir::LogicalResult sumExperts(mlir::Operation *op);
   mlir::LogicalResult emitSummed(mlir::Operation *op, const Meaning &sum, const Extents &extents);
   mlir::LogicalResult oneHot(mlir::Operation *op);
-  mlir::LogicalResult squareActive(mlir::Operation *op);
   mlir::LogicalResult hitExperts(mlir::Operation *op);
   mlir::LogicalResult choiceGather(mlir::Operation *op);
   mlir::LogicalResult nonZero(mlir::Operation *op);
