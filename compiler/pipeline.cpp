@@ -136,6 +136,9 @@ std::string optionsText(const CompileOptions &options) {
   if (!options.widths.empty()) {
     text += " widths";
   }
+  if (options.ortCpuRouting) {
+    text += " routing-semantics=ort-cpu";
+  }
   if (!options.calibration.empty() && options.rounding == Rounding::Nearest) {
     text += " rounding=nearest";
   }
@@ -399,6 +402,9 @@ absl::Status Compilation::adaptPhase(ModuleOp module) {
 absl::Status Compilation::runPhases() {
   std::vector<Phase> phases = {
       {"simplify", "simplifying the graph", [&](ModuleOp m) {
+         if (options.ortCpuRouting) {
+           routeLikeOrtCpu(m);
+         }
          return success(succeeded(nameQuantised(m, store, facts.device)) && succeeded(simplify(m)));
        }},
       {"raise", "recovering the model from the graph", [&](ModuleOp m) { return raisePhase(m); }},

@@ -24,6 +24,7 @@ struct CompileOptions {
   std::string widths;                // a file of widths by expert (quantise/widths.h), over expertBits; empty: none
   bool lossless = false;             // the file's own float types
   bool exact = false;                // float32 activations at any width
+  bool ortCpuRouting = false;        // fused mixtures route as ONNX Runtime's CPU kernels do (simplify.h)
   std::vector<std::string> targets;  // names of codegen's targets; empty: all
   std::string tokenizer, config;     // paths; empty: found beside the model or one folder up
   VerifyRaise verifyRaise = VerifyRaise::Claims;

@@ -97,6 +97,19 @@ LogicalResult simplify(ModuleOp module) {
   return success();
 }
 
+void routeLikeOrtCpu(ModuleOp module) {
+  module.walk([](Operation *op) {
+    if (auto quantised = dyn_cast<onnx::MsQMoEOp>(op)) {
+      quantised.setUseSparseMixer(0);
+      if (!quantised.getRouterWeights()) {
+        quantised.setNormalizeRoutingWeights(1);
+      }
+    } else if (auto mixture = dyn_cast<onnx::MsMoEOp>(op)) {
+      mixture.setUseSparseMixer(0);
+    }
+  });
+}
+
 namespace {
 
 class SimplifyPass : public PassWrapper<SimplifyPass, OperationPass<ModuleOp>> {

@@ -10,6 +10,11 @@ namespace emoe {
 // computed twice (exporters repeat shapes and positions for every layer), and what nothing needs.
 mlir::LogicalResult simplify(mlir::ModuleOp module);
 
+// Gives fused mixtures (com.microsoft MoE and QMoE) the routing that ONNX Runtime's CPU kernels have where it is not the
+// operators' specification: QMoE without router_weights divides by the sum of the chosen whatever
+// normalize_routing_weights says, and use_sparse_mixer is not looked at. Ties still go to the lowest expert.
+void routeLikeOrtCpu(mlir::ModuleOp module);
+
 void registerSimplifyPasses();
 
 } // namespace emoe

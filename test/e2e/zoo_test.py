@@ -35,7 +35,15 @@ Architecture by exporter, as the zoo of small exports by the real tools finds it
 
 Right: the logits of `emoec compile --lossless --exact` lie within the tolerance of the reference (the exporter's framework,
 or ONNX Runtime on the same weights). Refused: the compiler names the node and the reason, and writes nothing.
-`emoec inspect MODEL.onnx` says what is recognised in a file of yours.
+`emoec inspect MODEL.onnx` says what is recognised in a file of yours (`--json` for programs).
+
+Fused mixtures (com.microsoft MoE, QMoE) follow the operators' specification. `--routing-semantics=ort-cpu` follows ONNX Runtime's CPU
+kernels where these deviate: QMoE without router_weights always divides by the sum of the chosen, and use_sparse_mixer is
+not looked at. Ties go to the lowest expert either way. test/e2e/operators_test.py compares both with ONNX Runtime.
+
+Multi-head latent attention (DeepSeek-V3): exports that cache latents are compiled to a cache of keys and values, which are what
+the exporter's graph computes from the latents; values are stored as wide as keys. That takes more memory for each position than
+latents would.
 
 """
 

@@ -133,6 +133,14 @@ int compileCommand(const std::vector<std::string> &arguments) {
        {"--dense-bits", "N", "width of all other matrices: 32, 16, 8, 4, 3 or 2 (default 8)",
         setOneOf(options.denseBits, {32, 16, 8, 4, 3, 2})},
        {"--lossless", "", "keep the file's own float types", setSwitch(options.lossless)},
+       {"--routing-semantics", "spec|ort-cpu", "fused mixtures route by the operators' specification, or as ONNX Runtime's "
+        "CPU kernels do where these deviate (default spec)",
+        [&](const std::string &value) {
+          options.ortCpuRouting = value == "ort-cpu";
+          return value == "spec" || value == "ort-cpu"
+                     ? absl::OkStatus()
+                     : absl::InvalidArgumentError("--routing-semantics is spec or ort-cpu");
+        }},
        {"--exact", "", "float32 activations at any width (slower)", setSwitch(options.exact)},
        {"--target", "LIST", "instruction sets, by commas, or host (default: all; see emoec targets)",
         setString(targets)},
