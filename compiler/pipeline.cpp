@@ -170,7 +170,7 @@ private:
   void followRouting(BundleContents &contents);
   bool lossless() const { return options.lossless || (options.tolerance && options.tolerance->value == 0); }
   bool adapts() const { return options.tolerance && !lossless(); }
-  QuantiseOptions quantiseOptions() const { return {options.expertBits, options.denseBits, options.group, lossless()}; }
+  QuantiseOptions quantiseOptions() const { return {options.expertBits, options.denseBits, options.group, lossless(), adapts()}; }
   absl::StatusOr<std::vector<uint8_t>> tokenizerTables();
   void saveTemps(StringRef phase);
 
@@ -412,7 +412,7 @@ absl::Status Compilation::runPhases() {
        [&](ModuleOp m) { return success((phaseStatus = calibratePhase(m)).ok()); }},
       {"quantise", "choosing widths",
        [&](ModuleOp m) {
-         LogicalResult result = quantise(m, quantiseOptions());
+         LogicalResult result = quantise(m, quantiseOptions(), &store);
          return succeeded(result) ? applyWidthRules(m, widthRules) : result;
        }},
       {"adapt-bitwidth", adapts() ? "adapting the experts' widths to the tolerance" : "",

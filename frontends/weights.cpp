@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -236,20 +237,22 @@ struct WeightStore::Impl {
     return found == entries.end() ? nullptr : &found->second;
   }
 
+  // The elements of a source, one by one.
+  struct Elements {
+    const uint8_t *base;
+    Run run;
+    float at(int64_t index) const {
+      float value;
+      run(base, index, 1, 1, &value);
+      return value;
+    }
+  };
+  Elements elementsOf(SourceAttr source) const {
+    return {find(source.getFile())->bytes().data() + source.getOffset(), codecFor(source.getElement()).run};
+  }
+
   // Like Run, of a quantised matrix: `first` counts from its start.
   void quantisedRun(const QuantisedMatrix &m, int64_t first, int64_t stride, int64_t count, float *out) const {
-    struct Elements {
-      const uint8_t *base;
-      Run run;
-      float at(int64_t index) const {
-        float value;
-        run(base, index, 1, 1, &value);
-        return value;
-      }
-    };
-    auto elementsOf = [&](SourceAttr source) {
-      return Elements{find(source.getFile())->bytes().data() + source.getOffset(), codecFor(source.getElement()).run};
-    };
     const Elements codes = elementsOf(m.codes), scales = elementsOf(m.scales);
     const Elements zeros = m.zeros ? elementsOf(m.zeros) : Elements{};
     for (int64_t i = 0; i < count; ++i) {
@@ -396,6 +399,43 @@ absl::Status WeightStore::addQuantised(std::string_view name, const QuantisedMat
 const QuantisedMatrix *WeightStore::quantised(std::string_view name) const {
   auto found = impl_->entries.find(name);
   return found != impl_->entries.end() && found->second.quantised ? &*found->second.quantised : nullptr;
+}
+
+bool WeightStore::readQuantised(SourceAttr source, int64_t columns, int64_t first, int64_t count, int64_t group,
+                                int16_t *codes, float *scales) const {
+  const Impl::Entry *entry = impl_->find(source.getFile());
+  if (!entry || !entry->quantised || source.getStrides().size() != 2 || (columns > 1 && source.getStrides()[1] != 1) ||
+      !check(source, first + count, columns).ok()) {
+    return false;
+  }
+  const QuantisedMatrix &m = *entry->quantised;
+  const Impl::Elements stored = impl_->elementsOf(m.codes), factors = impl_->elementsOf(m.scales);
+  const Impl::Elements zeros = m.zeros ? impl_->elementsOf(m.zeros) : Impl::Elements{};
+  // float4's halves are whole numbers of half the scale.
+  const float unit = mlir::isa<onnx::Float4E2M1Type>(m.codes.getElement()) ? 0.5f : 1.0f;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = source.getOffset() / static_cast<int64_t>(sizeof(float)) + (first + i) * source.getStrides()[0];
+    const int64_t row = at / m.columns, start = at % m.columns, block = row / m.rowBlock;
+    if (start + columns > m.columns) {
+      return false;
+    }
+    for (int64_t column = 0; column < columns; ++column) {
+      const int64_t scale = (start + column) / m.columnBlock;
+      const float zero = zeros.base ? zeros.at(block * m.zeroRow + scale) : m.zero;
+      const float code = (stored.at(row * m.codeRow + start + column) - zero) / unit;
+      if (column % group == 0) {
+        *scales++ = factors.at(block * m.scaleRow + scale) * unit;
+        if (scale != (start + std::min(columns, column + group) - 1) / m.columnBlock) {
+          return false;
+        }
+      }
+      if (std::abs(code) > 32767 || code != std::floor(code)) {
+        return false;
+      }
+      *codes++ = static_cast<int16_t>(code);
+    }
+  }
+  return true;
 }
 
 absl::StatusOr<absl::Span<const uint8_t>> WeightStore::bytes(std::string_view name) const {

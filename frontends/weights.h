@@ -63,6 +63,12 @@ public:
   // What `name` stands for, if it is a quantised matrix.
   const QuantisedMatrix *quantised(std::string_view name) const;
 
+  // Codes less their zero points, and one scale for each `group` columns, of rows [first, first + count) of a
+  // [rows, columns] view of a quantised matrix: value = code * scale. False if the view is of none or does not run along
+  // its rows, if a group of columns has two scales, or if a code is no integer below 32768.
+  bool readQuantised(SourceAttr source, int64_t columns, int64_t first, int64_t count, int64_t group, int16_t *codes,
+                     float *scales) const;
+
   // Size in bytes of what `name` stands for; NotFound if it was never added.
   absl::StatusOr<uint64_t> size(std::string_view name) const;
 

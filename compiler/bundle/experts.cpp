@@ -1,5 +1,6 @@
 #include "compiler/bundle/experts.h"
 
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -24,6 +25,9 @@ public:
   uint64_t bytes() const { return panelBytes(layout, columns); }
 
   absl::Status round(Rounder &rounder) {
+    if (kept(0, rows)) {
+      return absl::OkStatus();
+    }
     values.resize(rows * columns);
     codes.resize(rows * columns);
     scales.resize(rows * scalesPerRow(layout, columns));
@@ -45,6 +49,11 @@ public:
                                 columns, out),
                       first);
     }
+    if (kept(first, count)) {
+      absl::Status status = packCodes(layout, codes.data(), scales.data(), count, columns, out);
+      codes.clear();
+      return inWeight(status, first);
+    }
     values.resize(EMOE_PANEL_ROWS * columns);
     absl::Status status = store.read(weight.getSource(), columns, first, count, values.data());
     if (status.ok()) {
@@ -55,6 +64,37 @@ public:
   void release() { store.release(weight.getSource(), rows, columns); }
 
 private:
+  // If the file's own codes are codes of the layout, and each group has one scale: takes them, so that nothing is rounded
+  // but scales to f16.
+  bool kept(int64_t first, int64_t count) {
+    StringRef file = weight.getSource().getFile().getValue();
+    if (!layout.hasScales() || !layout.isPacked() || layout.getCodebook() != Codebook::Integer ||
+        !store.quantised(std::string_view(file.data(), file.size()))) {
+      return false;
+    }
+    std::vector<int16_t> own(count * columns);
+    scales.resize(count * scalesPerRow(layout, columns));
+    const Grid grid = gridOf(layout);
+    const int lowest = static_cast<int>(grid.first);
+    codes.clear();
+    codes.reserve(own.size());
+    if (!store.readQuantised(weight.getSource(), columns, first, count, layout.getGroup(), own.data(), scales.data())) {
+      return false;
+    }
+    // A scale that float16 has not must be chosen anew.
+    if (llvm::any_of(scales, [](float scale) { return !std::isfinite(storedScale(scale)); })) {
+      return false;
+    }
+    for (int16_t code : own) {
+      if (code < lowest || code - lowest >= grid.levels) {
+        codes.clear();
+        return false;
+      }
+      codes.push_back(static_cast<uint8_t>(code - lowest));
+    }
+    return true;
+  }
+
   absl::Status inWeight(const absl::Status &status, int64_t first) {
     return status.ok() ? status
                        : absl::Status(status.code(), absl::StrCat("weight ", weight.getSymName().str(), ", rows from ",

@@ -28,9 +28,6 @@ absl::Status unfit(const char *what, float value, int64_t row, int64_t column) {
 
 bool isTernary(LayoutAttr layout) { return layout.getCodebook() == Codebook::Ternary; }
 
-// What is added to codes where they are stored: 8 bits store q + 128 of q in -127 .. 127.
-int storedOffset(LayoutAttr layout) { return layout.getBits() == 8 ? 1 : 0; }
-
 // The code of missing columns: value 0, or the lowest where there is no 0.
 int paddingCode(LayoutAttr layout) {
   return layout.getCodebook() == Codebook::Centred ? 0 : static_cast<int>(-gridOf(layout).first);
@@ -95,11 +92,11 @@ void encodeGroup(LayoutAttr layout, const GroupCodes &codes, int64_t columns, ui
     encodeTernary(codes, columns, payload);
     return;
   }
-  const unsigned bits = layout.getBits(), offset = storedOffset(layout);
+  const unsigned bits = layout.getBits();
   for (int64_t row = 0; row < kRows; ++row) {
     for (int64_t column = 0; column < columns; ++column) {
       uint8_t *subgroup = payload + column / kGroup * subgroupBytes(bits);
-      const unsigned code = codes[row * columns + column] + offset;
+      const unsigned code = codes[row * columns + column];
       visitCode(bits, row, column % kGroup, [&](int64_t byte, int64_t shift, unsigned mask, int64_t bit) {
         subgroup[byte] = static_cast<uint8_t>(subgroup[byte] | (code >> bit & mask) << shift);
       });
@@ -112,7 +109,7 @@ int decodeCode(LayoutAttr layout, const uint8_t *payload, int64_t columns, int64
     return decodeTernary(payload, columns, row, column);
   }
   const uint8_t *subgroup = payload + column / kGroup * subgroupBytes(layout.getBits());
-  int code = -storedOffset(layout);
+  int code = 0;
   visitCode(layout.getBits(), row, column % kGroup, [&](int64_t byte, int64_t shift, unsigned mask, int64_t bit) {
     code += static_cast<int>((subgroup[byte] >> shift & mask) << bit);
   });
@@ -176,7 +173,7 @@ Grid gridOf(LayoutAttr layout) {
   case Codebook::Centred:
     return {1 << layout.getBits(), 0.5f - static_cast<float>(1 << (layout.getBits() - 1))};
   default:
-    return layout.getBits() == 8 ? Grid{255, -127} : Grid{16, -8};
+    return layout.getBits() == 8 ? Grid{256, -128} : Grid{16, -8};
   }
 }
 

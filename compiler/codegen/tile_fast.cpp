@@ -280,7 +280,7 @@ SmallVector<Exprs> avx2Few(Avx2 &a, ArrayRef<Part> parts) {
 }
 
 // 8 bits: unsigned codes would saturate (2 * 255 * 127), so the weight's magnitude is multiplied with the activation
-// under the weight's sign: both are at most 127 in magnitude and a pair at most 2 * 127 * 127 = 32258.
+// under the weight's sign: at most 128 and 127 in magnitude, and a pair at most 2 * 128 * 127 = 32512.
 SmallVector<Exprs> avx2Eight(Avx2 &a, ArrayRef<Part> parts) {
   const TileGroup &group = parts[0].group;
   SmallVector<Exprs> dots(parts.size(), Exprs(group.activations.size(), a.k.constant(a.dwords, 0)));

@@ -93,7 +93,42 @@ LayoutAttr chooseLayout(WeightRole role, Type element, const QuantiseOptions &op
   }
 }
 
-LogicalResult quantise(ModuleOp module, const QuantiseOptions &options) {
+// Are all zero points of a matrix of 4 bits `middle`? They are packed without gaps, or bytes.
+static bool allZeros(const QuantisedMatrix &matrix, const WeightStore &store, float middle) {
+  StringRef file = matrix.zeros.getFile().getValue();
+  auto bytes = store.bytes(std::string_view(file.data(), file.size()));
+  const uint64_t first = matrix.zeros.getOffset(), width = storageBits(matrix.zeros.getElement());
+  const uint64_t bits = (matrix.rows + matrix.rowBlock - 1) / matrix.rowBlock * matrix.zeroRow * width;
+  if ((width != 4 && width != 8) || bits % 8 != 0 || !bytes.ok() || first + bits / 8 > bytes->size()) {
+    return false;
+  }
+  const int code = static_cast<int>(middle) & 15, wanted = width == 4 ? code | code << 4 : code;
+  return llvm::all_of(bytes->subspan(first, bits / 8), [&](uint8_t byte) { return byte == wanted; });
+}
+
+unsigned keptBits(WeightOp weight, const WeightStore &store, unsigned group) {
+  StringRef file = weight.getSource().getFile().getValue();
+  const QuantisedMatrix *matrix = store.quantised(std::string_view(file.data(), file.size()));
+  ArrayRef<int64_t> strides = weight.getSource().getStrides();
+  if (!matrix || matrix->columnBlock < 1 || strides.size() != 2 || strides[1] != 1) {
+    return 0;
+  }
+  // Blocks of whole groups, or one for each row.
+  const int64_t wide = group ? group : defaultGroup(4);
+  if (matrix->columnBlock % wide != 0 && matrix->columnBlock < matrix->columns) {
+    return 0;
+  }
+  Type element = matrix->codes.getElement();
+  const unsigned bits = storageBits(element);
+  if (!isa<IntegerType>(element)) {
+    return bits == 4 ? 8 : 0; // float4 (MXFP4): halves, up to 6 in magnitude
+  }
+  const float middle = element.isUnsignedInteger() ? static_cast<float>(1 << (bits - 1)) : 0;
+  const bool symmetric = matrix->zeros ? bits == 4 && allZeros(*matrix, store, middle) : matrix->zero == middle;
+  return bits == 8 || (bits == 4 && !symmetric) ? 8 : bits == 4 || bits == 2 ? 4 : 0;
+}
+
+LogicalResult quantise(ModuleOp module, const QuantiseOptions &options, const WeightStore *store) {
   constexpr unsigned kBits[] = {32, 16, 8, 4, 3, 2}, kGroups[] = {0, 32, 64, 128, 256};
   if (!llvm::is_contained(kBits, options.expertBits) && options.expertBits != kTernaryBits) {
     return module.emitError() << "expert-bits (" << options.expertBits
@@ -108,12 +143,37 @@ LogicalResult quantise(ModuleOp module, const QuantiseOptions &options) {
     return module.emitError() << "group (" << options.group << ") is not supported; use 32, 64, 128 or 256";
   }
   auto roles = findWeightRoles(module);
+  // Experts have one layout: the widest that any needs, if all can be kept.
+  unsigned ofExperts = 0;
+  bool allKept = true;
+  for (WeightOp weight : module.getOps<WeightOp>()) {
+    auto role = roles.find(weight.getSymNameAttr());
+    if (store && role != roles.end() && role->second == WeightRole::Expert) {
+      const unsigned kept = keptBits(weight, *store, options.group);
+      allKept &= kept != 0;
+      ofExperts = std::max(ofExperts, kept);
+    }
+  }
+  ofExperts = allKept ? ofExperts : 0;
+  if (!options.lossless && !options.adapted && ofExperts > options.expertBits) {
+    module.emitRemark() << "the experts' codes in the file need " << ofExperts << " bits; they are rounded again to "
+                        << options.expertBits << (options.expertBits == kTernaryBits ? " (ternary)" : "")
+                        << "; --bits " << ofExperts << " keeps them";
+  }
   for (WeightOp weight : module.getOps<WeightOp>()) {
     auto role = roles.find(weight.getSymNameAttr());
     if (role == roles.end()) {
       return weight.emitOpError("is used by no op: raising lost what it was for");
     }
-    weight.setLayoutAttr(chooseLayout(role->second, weight.getSource().getElement(), options));
+    QuantiseOptions own = options;
+    if (store && !options.lossless && role->second == WeightRole::Dense) {
+      const unsigned kept = keptBits(weight, *store, 0);
+      own.denseBits = kept && kept <= options.denseBits ? kept : options.denseBits;
+    }
+    if (ofExperts && ofExperts <= options.expertBits && options.expertBits < 16) {
+      own.expertBits = ofExperts;
+    }
+    weight.setLayoutAttr(chooseLayout(role->second, weight.getSource().getElement(), own));
   }
   return success();
 }

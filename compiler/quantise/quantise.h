@@ -6,6 +6,7 @@
 
 #include "compiler/quantise/width.h"
 #include "dialects/emoe/emoe.h"
+#include "frontends/weights.h"
 #include "mlir/IR/BuiltinOps.h"
 
 namespace emoe {
@@ -15,7 +16,13 @@ struct QuantiseOptions {
   unsigned denseBits = 8;   // attention projections, embedding, logits: 32, 16, 8, 4, 3 or 2
   unsigned group = 0;       // columns that share a scale in experts: 32, 64, 128 or 256; 0: defaultGroup of the width
   bool lossless = false;    // the file's own float types; the widths above are ignored
+  bool adapted = false;     // experts' widths will be chosen by adapt-bitwidth
 };
+
+// The width in which kernels hold the file's own codes of a quantised weight exactly: 8 for 8 bits, for 4 with zero
+// points and for float4, 4 for 4 bits without, and for 2; 0 if the file's weight is not quantised in blocks of whole
+// groups.
+unsigned keptBits(WeightOp weight, const WeightStore &store, unsigned group);
 
 // What a weight is for; its uses say so.
 enum class WeightRole {
@@ -36,8 +43,10 @@ LayoutAttr layoutOfBits(unsigned bits, mlir::Type element, unsigned group = 0);
 // The layout of a weight with `role` whose file stores `element`; pure.
 LayoutAttr chooseLayout(WeightRole role, mlir::Type element, const QuantiseOptions &options);
 
-// Sets `layout` on every emoe.weight; a weight that nothing uses is an error, since nothing may be dropped silently.
-mlir::LogicalResult quantise(mlir::ModuleOp module, const QuantiseOptions &options);
+// Sets `layout` on every emoe.weight; a weight that nothing uses is an error, since nothing may be dropped silently. With
+// a store, weights that the file has quantised keep its codes where the options do not ask for fewer bits; a remark says
+// where they do.
+mlir::LogicalResult quantise(mlir::ModuleOp module, const QuantiseOptions &options, const WeightStore *store = nullptr);
 
 void registerQuantisePasses();
 

@@ -15,7 +15,8 @@ np = need("numpy")
 # What must compile. Others may: then they must be right.
 COMPILED = {
     "deepseek_v3-hf5-batched_mm", "deepseek_v3-mobius-cpu-gptq", "gemma4-hf5-batched_mm", "gpt_oss-genai-fp32-cpu",
-    "gpt_oss-genai-int4-cpu", "gpt_oss-hf5-batched_mm", "gpt_oss-mobius-cpu", "granitemoe-hf5-batched_mm",
+    "gpt_oss-genai-fp32-dml-REPAIRED", "gpt_oss-genai-int4-cpu", "gpt_oss-hf5-batched_mm", "gpt_oss-mobius-cpu",
+    "granitemoe-hf5-batched_mm",
     "mixtral-hf5-batched_mm", "mixtral-mobius-cpu", "olmoe-hf5-batched_mm", "phimoe-hf5-batched_mm",
     "qwen2_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm-bfloat16",
     "qwen3_moe-hf5-batched_mm-float16", "qwen3_moe-hf5-batched_mm-ort_cpu", "qwen3_moe-hf5-batched_mm-ort_cuda",
@@ -26,6 +27,9 @@ COMPILED = {
 # ONNX Runtime computed the float reference of this model, too, with activations rounded to 8 bits: its deq_logits are bit
 # for bit the logits of the int4_sym model, which holds the same weights and has a reference in floats.
 REFERENCE_OF = {"qwen3_moe-optimum-int4_qdq": "qwen3_moe-optimum-int4_sym"}
+
+# Scales of float32 rounded to float16: 2^-11 of each weight.
+KEPT_TOLERANCE = 0.03
 
 PAGE = """# Which models compile
 
@@ -92,6 +96,21 @@ def biases_in_records(zoo, folder):
         assert worst <= tolerance, (layouts, worst)
 
 
+def kept_codes(zoo, folder):
+    """The file's own 4-bit codes go into the bundle as they are: only scales are rounded, to float16. Fewer bits round again."""
+    name = "qwen3_moe-optimum-int4_sym"
+    reference = safetensors(os.path.join(zoo, name, "ref.safetensors"))
+    model, out = os.path.join(folder, name, "model.onnx"), os.path.join(folder, "kept.emoe")
+    worst = {}
+    for flags in (("--bits", "4"), ("--bits", "3")):
+        said = run(EMOEC, "compile", model, "-o", out, *flags, "--dense-bits", "32", "--exact", "--target",
+                   "host").stderr
+        worst[flags[1]] = float(np.abs(logits(out, reference["input_ids"][0]) - reference["deq_logits"][0]).max())
+        assert (b"rounded again to 3" in said) == (flags[1] == "3"), said
+    print(f"{name}: largest |logit - reference| with its own codes {worst['4']:.2e}, rounded to 3 bits {worst['3']:.2e}")
+    assert worst["4"] <= KEPT_TOLERANCE < worst["3"], worst
+
+
 def main():
     zoo = shared("zoo")
     compiled, rows = set(), []
@@ -120,6 +139,7 @@ def main():
             assert worst <= tolerance, (name, worst, tolerance)
             rows.append((about, worst, tolerance, None))
         biases_in_records(zoo, folder)
+        kept_codes(zoo, folder)
     print(f"{len(compiled)} compiled and right; {len(rows) - len(compiled)} refused")
     assert COMPILED <= compiled, f"must compile: {COMPILED - compiled}"
     if len(sys.argv) == 3 and sys.argv[1] == "--table":

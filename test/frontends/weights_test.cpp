@@ -159,6 +159,65 @@ TEST_F(WeightStoreTest, HashesValuesWhateverTheirStorage) {
   EXPECT_FALSE(store.contentHash(source(f32, {3, 1}), 3, 3).ok());
 }
 
+// 4 rows of 8 codes of 4 bits, a scale for 4 columns of a row; zero points 8, or of their own.
+TEST_F(WeightStoreTest, CodesOfQuantisedMatricesAreReadAsTheyAre) {
+  std::vector<uint8_t> codes(16), zeros(8);
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = static_cast<uint8_t>(i * 23 + 5);
+  }
+  for (int i = 0; i < 8; ++i) {
+    zeros[i] = static_cast<uint8_t>(i);
+  }
+  const Floats factors = {0.5f, -1, 2, 0.25f, 1, 3, -2, 8};
+  store.addDecoded("codes", codes);
+  store.addDecoded("scales", raw(factors));
+  store.addDecoded("zeros", zeros);
+  QuantisedMatrix matrix;
+  matrix.codes = source(integer(4, true), {1}, 0, "codes");
+  matrix.scales = source(mlir::Float32Type::get(&context), {1}, 0, "scales");
+  matrix.rows = 4, matrix.columns = matrix.codeRow = 8, matrix.columnBlock = 4, matrix.scaleRow = 2, matrix.zero = 8;
+  ASSERT_TRUE(store.addQuantised("plain", matrix).ok());
+  matrix.zeros = source(integer(8, true), {1}, 0, "zeros"), matrix.zeroRow = 2;
+  ASSERT_TRUE(store.addQuantised("zeroed", matrix).ok());
+  auto code = [&](int row, int column) { return codes[row * 4 + column / 2] >> (column % 2 * 4) & 15; };
+  auto f32 = mlir::Float32Type::get(&context);
+  for (bool zeroed : {false, true}) {
+    // Rows 1 and 3 of the matrix, as a view of every other row.
+    SourceAttr view = source(f32, {16, 1}, 8 * sizeof(float), zeroed ? "zeroed" : "plain");
+    std::vector<int16_t> got(16);
+    Floats scales(4), values(16);
+    ASSERT_TRUE(store.readQuantised(view, 8, 0, 2, 4, got.data(), scales.data()));
+    ASSERT_TRUE(store.read(view, 8, 0, 2, values.data()).ok());
+    for (int i = 0; i < 16; ++i) {
+      const int row = i < 8 ? 1 : 3, column = i % 8;
+      EXPECT_EQ(got[i], code(row, column) - (zeroed ? row * 2 + column / 4 : 8)) << i;
+      EXPECT_EQ(scales[i / 4], factors[row * 2 + column / 4]);
+      EXPECT_EQ(values[i], static_cast<float>(got[i]) * scales[i / 4]);
+    }
+    // Two scales in a group; columns that are rows; no quantised matrix.
+    EXPECT_FALSE(store.readQuantised(view, 8, 0, 2, 8, got.data(), scales.data()));
+    EXPECT_FALSE(store.readQuantised(source(f32, {1, 8}, 0, "plain"), 4, 0, 2, 4, got.data(), scales.data()));
+    EXPECT_FALSE(store.readQuantised(source(f32, {2, 1}, 0, "scales"), 2, 0, 2, 2, got.data(), scales.data()));
+  }
+}
+
+// Codes of float4 are twice their values, with half the scale.
+TEST_F(WeightStoreTest, CodesOfFloat4AreTwiceTheirValues) {
+  store.addDecoded("codes", {0x10, 0x32, 0x54, 0xf6});
+  store.addDecoded("scales", raw(Floats{0.25f, 2}));
+  QuantisedMatrix matrix;
+  matrix.codes = source(onnx::Float4E2M1Type::get(&context), {1}, 0, "codes");
+  matrix.scales = source(mlir::Float32Type::get(&context), {1}, 0, "scales");
+  matrix.rows = 1, matrix.columns = matrix.codeRow = 8, matrix.columnBlock = 4, matrix.scaleRow = 2;
+  ASSERT_TRUE(store.addQuantised("float4", matrix).ok());
+  std::vector<int16_t> codes(8);
+  Floats scales(2);
+  ASSERT_TRUE(store.readQuantised(source(mlir::Float32Type::get(&context), {8, 1}, 0, "float4"), 8, 0, 1, 4, codes.data(),
+                                  scales.data()));
+  EXPECT_EQ(codes, (std::vector<int16_t>{0, 1, 2, 3, 4, 6, 8, -12}));
+  EXPECT_EQ(scales, (Floats{0.125f, 1}));
+}
+
 TEST_F(WeightStoreTest, NamesAreTakenOnce) {
   ASSERT_TRUE(store.addFile("x", EMOE_SOURCE_DIR "/README.md").ok() ||
               store.addFile("x", EMOE_SOURCE_DIR "/ARCHITECTURE.md").ok());
