@@ -1,5 +1,6 @@
 #include "compiler/inspect.h"
 
+#include <cmath>
 #include <set>
 
 #include "dialects/emoe/emoe.h"
@@ -82,6 +83,47 @@ std::string attentionText(AttentionOp op) {
   return text;
 }
 
+// Through what a projection's rows go before attention: a norm of its own and a rotary embedding.
+std::string projectionText(AttentionOp op) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  Value query = op.getQuery();
+  while (Operation *producer = query.getDefiningOp()) {
+    if (auto norm = dyn_cast<NormOp>(producer)) {
+      out << ", queries and keys normalised " << (norm.getHeads() > 1 ? "by head" : "whole");
+    } else if (auto rotary = dyn_cast<RotaryOp>(producer)) {
+      ArrayRef<float> frequencies = rotary.getInvFreq();
+      const int64_t rotated = 2 * frequencies.size(), width = cast<RankedTensorType>(query.getType()).getDimSize(1);
+      out << "; rotary, " << (rotary.getStyle() == RotaryStyle::Half ? "halves" : "neighbours");
+      if (rotated < width / static_cast<int64_t>(rotary.getHeads())) {
+        out << " of the first " << rotated;
+      }
+      // The base whose powers the frequencies are, if there is one: scaled contexts have others.
+      const double base = frequencies.size() < 2 ? 0 : std::pow(frequencies[1], -static_cast<double>(frequencies.size()));
+      bool plain = frequencies[0] == 1;
+      for (auto [i, frequency] : llvm::enumerate(frequencies)) {
+        const double power = std::pow(base, -static_cast<double>(i) / static_cast<double>(frequencies.size()));
+        plain &= i < 2 || std::abs(frequency - power) <= 1e-3 * power;
+      }
+      if (plain && base > 0) {
+        out << ", base " << llvm::format("%.4g", base);
+      } else {
+        out << ", scaled frequencies";
+      }
+      if (float magnitude = rotary.getMagnitude().convertToFloat(); magnitude != 1) {
+        out << " times " << llvm::format("%g", magnitude);
+      }
+      if (static_cast<int64_t>(rotary.getDigits()) < 24) {
+        out << ", a table of " << (static_cast<int64_t>(rotary.getDigits()) == 8 ? "bfloat16" : "float16");
+      }
+    } else if (!isa<SliceHeadsOp, ConcatHeadsOp>(producer)) {
+      break;
+    }
+    query = producer->getOperand(0);
+  }
+  return text;
+}
+
 // How the file stores the weights.
 std::string storageOf(WeightOp weight, const WeightStore &store) {
   SourceAttr source = weight.getSource();
@@ -105,7 +147,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
   auto model = raised->getAttrOfType<DictionaryAttr>("emoe.model");
   auto number = [&](StringRef key) { return model.getAs<IntegerAttr>(key).getInt(); };
   // What differs between layers is listed once for each form.
-  std::vector<std::pair<std::string, int64_t>> attentions, routers, experts;
+  std::vector<std::pair<std::string, int64_t>> attentions, routers, experts, norms;
   auto count = [](auto &list, const std::string &text) {
     auto found = llvm::find_if(list, [&](const auto &entry) { return entry.first == text; });
     if (found == list.end()) {
@@ -115,15 +157,29 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
     }
   };
   std::set<std::string> storage, denseStorage;
-  int64_t mixtures = 0, expertCount = 0, expertBytes = 0;
+  int64_t mixtures = 0, expertCount = 0, expertValues = 0, denseValues = 0;
   std::set<StringRef> ofExperts;
+  // Mixtures whose input also goes through other matrices than the router's; and whether the embedding makes the logits.
+  int64_t shared = 0;
+  std::set<StringRef> looked, multiplied;
   main.walk([&](Operation *op) {
     if (auto attention = dyn_cast<AttentionOp>(op)) {
-      count(attentions, attentionText(attention));
+      count(attentions, attentionText(attention) + projectionText(attention));
     } else if (auto route = dyn_cast<RouteOp>(op)) {
       count(routers, routerText(route));
+    } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
+      looked.insert(embedding.getWeight());
+    } else if (auto linear = dyn_cast<LinearOp>(op)) {
+      multiplied.insert(linear.getWeight());
+    } else if (auto norm = dyn_cast<NormOp>(op)) {
+      std::string text = stringifyNormKind(norm.getKind()).str();
+      llvm::raw_string_ostream(text) << ", epsilon " << llvm::format("%g", norm.getEpsilon().convertToFloat());
+      count(norms, text);
     } else if (auto moe = dyn_cast<MoeOp>(op)) {
       ++mixtures;
+      shared += llvm::any_of(moe.getInput().getUsers(), [](Operation *user) {
+        return isa<LinearOp>(user) && llvm::none_of(user->getUsers(), [](Operation *next) { return isa<RouteOp>(next); });
+      });
       expertCount += moe.getUp().size();
       auto up = symbols.lookup<WeightOp>(cast<FlatSymbolRefAttr>(moe.getUp()[0]).getValue());
       std::string text = std::to_string(moe.getUp().size()) + " experts, " + std::to_string(up.getShape()[1]) + " x " +
@@ -139,9 +195,10 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
   for (WeightOp weight : raised.getOps<WeightOp>()) {
     if (ofExperts.count(weight.getSymName())) {
       storage.insert(storageOf(weight, store));
-      expertBytes += weight.getShape()[0] * weight.getShape()[1];
+      expertValues += weight.getShape()[0] * weight.getShape()[1];
     } else if (weight.getShape()[0] > 1) {
       denseStorage.insert(storageOf(weight, store));
+      denseValues += weight.getShape()[0] * weight.getShape()[1];
     }
   }
   auto joined = [](const std::set<std::string> &texts) {
@@ -151,6 +208,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
     }
     return all;
   };
+  const bool tied = llvm::any_of(looked, [&](StringRef name) { return multiplied.count(name) > 0; });
   if (json) {
     llvm::json::OStream object(out, 2);
     auto list = [&](StringRef key, const std::vector<std::pair<std::string, int64_t>> &entries) {
@@ -172,12 +230,17 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
       object.attribute("layers", number("layers"));
       object.attribute("mixtures", mixtures);
       object.attribute("experts", expertCount);
-      object.attribute("expert_weights", expertBytes);
+      object.attribute("expert_weights", expertValues);
       list("attention", attentions);
       list("routers", routers);
       list("expert_forms", experts);
       object.attribute("expert_storage", joined(storage));
+      object.attribute("dense_weights", denseValues);
       object.attribute("dense_storage", joined(denseStorage));
+      list("norms", norms);
+      object.attribute("tied_embedding", tied);
+      object.attribute("shared_experts", shared);
+      object.attribute("file_nodes", static_cast<int64_t>(input.fileNodes));
       object.attribute("nodes", static_cast<int64_t>(input.nodes));
       object.attributeObject("patterns", [&] {
         for (const auto &[pattern, times] : input.patterns) {
@@ -195,17 +258,22 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
     out << ", context " << input.facts.context;
   }
   out << "\n";
-  auto lines = [&](StringRef label, const std::vector<std::pair<std::string, int64_t>> &entries) {
-    for (const auto &[text, layers] : entries) {
-      out << label << text << "  (" << layers << (layers == 1 ? " layer" : " layers") << ")\n";
+  auto lines = [&](StringRef label, const std::vector<std::pair<std::string, int64_t>> &entries,
+                   StringRef unit = "layer") {
+    for (const auto &[text, times] : entries) {
+      out << label << text << "  (" << times << " " << unit << (times == 1 ? "" : "s") << ")\n";
     }
   };
   lines("attention     ", attentions);
   lines("router        ", routers);
   lines("experts       ", experts);
-  out << "weights       experts " << joined(storage) << " (" << expertBytes << " values); others " << joined(denseStorage)
-      << "\n";
-  out << "graph         " << input.nodes << " nodes\n";
+  if (shared > 0) {
+    out << "shared        a dense part beside the experts  (" << shared << (shared == 1 ? " layer" : " layers") << ")\n";
+  }
+  lines("norms         ", norms, "norm");
+  out << "weights       experts " << joined(storage) << " (" << expertValues << " values); others " << joined(denseStorage)
+      << " (" << denseValues << ")" << (tied ? ", embedding and logits are one" : "") << "\n";
+  out << "graph         " << input.fileNodes << " nodes, " << input.nodes << " of them after folding\n";
   out << "recognised    ";
   bool first = true;
   for (const auto &[pattern, times] : input.patterns) {

@@ -14,7 +14,8 @@ namespace emoe {
 struct InspectionInput {
   std::string model;                        // path
   ModelFacts facts;
-  size_t nodes = 0;                         // of the graph, after clean-up
+  size_t fileNodes = 0;                     // of the graph as the file has it, constants left out
+  size_t nodes = 0;                         // after clean-up
   std::map<std::string, size_t> patterns;   // how often each pattern was raised (and proven)
 };
 

@@ -193,7 +193,7 @@ private:
   std::vector<WidthRule> widthRules;
   std::string tokenizerPath;
   bool proofFailed = false, inspecting = false;
-  size_t nodes = 0;
+  size_t fileNodes = 0, nodes = 0;
   std::map<std::string, size_t> patterns;
   absl::Status phaseStatus; // of the phase that failed, where diagnostics do not say it all
   std::optional<Texts> texts;
@@ -247,6 +247,16 @@ void Compilation::saveTemps(StringRef phase) {
   }
 }
 
+// Of the graph, constants left out.
+static size_t countNodes(ModuleOp module) {
+  size_t count = 0;
+  module.walk([&](Operation *op) {
+    count += isa<onnx::OnnxDialect>(op->getDialect()) && op->getNumResults() > 0 &&
+             !isa<onnx::InitializerOp, onnx::ConstantOp>(op);
+  });
+  return count;
+}
+
 LogicalResult Compilation::raisePhase(ModuleOp module) {
   if (options.verifyRaise == VerifyRaise::Off) {
     return raiseModel(module, store, nullptr);
@@ -257,11 +267,7 @@ LogicalResult Compilation::raisePhase(ModuleOp module) {
   }
   EvaluatingProver evaluating(module.lookupSymbol<func::FuncOp>("main"), &store);
   NotingProver prover(evaluating);
-  nodes = 0;
-  module.walk([&](Operation *op) {
-    nodes += isa<onnx::OnnxDialect>(op->getDialect()) && op->getNumResults() > 0 &&
-             !isa<onnx::InitializerOp, onnx::ConstantOp>(op);
-  });
+  nodes = countNodes(module);
   if (failed(raiseModel(module, store, &prover))) {
     proofFailed = prover.anyFailed;
     return failure();
@@ -402,6 +408,7 @@ absl::Status Compilation::adaptPhase(ModuleOp module) {
 absl::Status Compilation::runPhases() {
   std::vector<Phase> phases = {
       {"simplify", "simplifying the graph", [&](ModuleOp m) {
+         fileNodes = countNodes(m);
          if (options.ortCpuRouting) {
            routeLikeOrtCpu(m);
          }
@@ -563,7 +570,7 @@ absl::Status Compilation::inspect(bool json) {
   if (absl::Status status = runPhases(); !status.ok()) {
     return status;
   }
-  printInspection(*module, store, {options.model, facts, nodes, patterns}, json, llvm::outs());
+  printInspection(*module, store, {options.model, facts, fileNodes, nodes, patterns}, json, llvm::outs());
   return absl::OkStatus();
 }
 
