@@ -287,14 +287,18 @@ void Evaluator::set(Value value, Tensor tensor) { values[value] = std::move(tens
 
 // Ops that look at views themselves; every other op finds its operands read.
 static bool readsViews(Operation *op) {
-  return isa<onnx::GatherOp, onnx::GatherNDOp, onnx::TransposeOp, onnx::IdentityOp, onnx::ShapeOp>(op);
+  return isa<onnx::GatherOp, onnx::GatherNDOp, onnx::TransposeOp, onnx::IdentityOp, onnx::ShapeOp, onnx::SplitOp,
+             onnx::SqueezeOp, onnx::UnsqueezeOp, onnx::ReshapeOp>(op);
 }
 
-// A matrix that is multiplied with may be as large as a vocabulary's table, and gathered ones are many; products read them
-// in parts.
+// A matrix that is multiplied with may be as large as a vocabulary's table, and gathered ones and a mixture's experts are
+// many; products and mixtures read them in parts.
 static bool readsInParts(OpOperand &operand, const Tensor &tensor) {
   if (tensor.kind != Tensor::Kind::Float) {
     return false;
+  }
+  if (isa<onnx::MsMoEOp, onnx::MsQMoEOp>(operand.getOwner())) {
+    return !tensor.slices && tensor.rank() == 3 && operand.getOperandNumber() > 1;
   }
   return tensor.slices ? isa<onnx::MatMulOp>(operand.getOwner()) && tensor.view->shape.size() == 3 && tensor.rank() > 2
                        : isa<onnx::MatMulOp, onnx::GemmOp>(operand.getOwner()) && operand.getOperandNumber() == 1 &&

@@ -2,6 +2,7 @@
 // not by any kernel of theirs.
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 
 #include "compiler/raise/evaluate.h"
@@ -457,13 +458,13 @@ struct MixtureRule {
   double alpha = 1, beta = 0, limit = std::numeric_limits<double>::infinity();
 };
 
-// What MoE and QMoE share: weight(matrix, expert, row, column), bias(matrix, expert, row); matrices 0, 1, 2 are fc1,
-// fc2, fc3.
+// What MoE and QMoE share: matrix(which, expert) [outputs, inputs], null after an error and valid until the next one is
+// asked for; bias(which, expert, row). Matrices 0, 1, 2 are fc1, fc2, fc3.
 struct Mixture {
   MixtureRule rule;
   int64_t experts = 0, width = 0, hidden = 0, rows1 = 0;
   bool hasThird = false;
-  std::function<double(int, int64_t, int64_t, int64_t)> weight;
+  std::function<const double *(int, int64_t)> matrix;
   std::function<double(int, int64_t, int64_t)> bias;
 };
 
@@ -495,8 +496,9 @@ static LogicalResult mix(Operation *op, Evaluator &e, const Tensor &x, const Ten
   }
   bool fused = m.rule.activation == "swiglu" && m.rule.fusion != 0;
   Values out(x.size(), 0.0);
+  std::map<int64_t, std::vector<std::pair<int64_t, double>>> tokensOf; // of an expert, with their weights
   for (int64_t t = 0; t < tokens; ++t) {
-    const double *score = scores.f() + t * m.experts, *input = x.f() + t * m.width;
+    const double *score = scores.f() + t * m.experts;
     std::vector<int64_t> order(m.experts);
     std::iota(order.begin(), order.end(), 0);
     llvm::stable_sort(order, [&](int64_t a, int64_t b) { return score[a] > score[b]; });
@@ -513,34 +515,59 @@ static LogicalResult mix(Operation *op, Evaluator &e, const Tensor &x, const Ten
       chosen += weights[expert];
     }
     for (int64_t expert : order) {
-      auto product = [&](int matrix, const double *from, int64_t columns, int64_t row) {
-        double sum = m.bias(matrix, expert, row);
-        for (int64_t c = 0; c < columns; ++c) {
-          sum += m.weight(matrix, expert, row, c) * from[c];
+      tokensOf[expert].push_back({t, weights[expert] / (m.rule.normalise ? chosen : 1)});
+    }
+  }
+  // Expert by expert, so that one is read at a time.
+  for (auto &[expert, own] : tokensOf) {
+    // Rows of x, `columns` each, times a matrix, plus its bias; empty after an error.
+    auto product = [&, expert = expert, count = own.size()](int which, const Values &from, int64_t rows, int64_t columns) {
+      const double *matrix = m.matrix(which, expert);
+      Values result(matrix ? count * rows : 0);
+      for (int64_t row = 0; matrix && row < rows; ++row) {
+        for (size_t n = 0; n < count; ++n) {
+          result[n * rows + row] =
+              m.bias(which, expert, row) + std::inner_product(matrix + row * columns, matrix + (row + 1) * columns,
+                                                              from.data() + n * columns, 0.0);
         }
-        return sum;
-      };
-      Values hidden(m.hidden);
+      }
+      return result;
+    };
+    Values input;
+    for (auto [t, weight] : own) {
+      input.insert(input.end(), x.f() + t * m.width, x.f() + (t + 1) * m.width);
+    }
+    const bool gates = m.rule.activation == "swiglu", interleaved = m.rule.fusion == 1;
+    Values first = product(0, input, m.rows1, m.width), hidden(own.size() * m.hidden);
+    Values third = m.hasThird ? product(2, input, m.hidden, m.width) : Values();
+    if ((first.empty() && m.rows1 > 0) || (m.hasThird && third.empty() && m.hidden > 0)) {
+      return failure();
+    }
+    for (size_t n = 0; n < own.size(); ++n) {
       for (int64_t i = 0; i < m.hidden; ++i) {
-        bool interleaved = m.rule.fusion == 1;
-        double first = product(0, input, m.width, fused && interleaved ? 2 * i : i);
-        if (m.rule.activation == "swiglu") {
-          double linear = fused ? product(0, input, m.width, interleaved ? 2 * i + 1 : i + m.hidden)
-                                : product(2, input, m.width, i);
-          double gate = std::min(first, m.rule.limit);
+        const double *row = first.data() + n * m.rows1;
+        double gate = row[fused && interleaved ? 2 * i : i], linear = m.hasThird ? third[n * m.hidden + i] : 1;
+        if (gates) {
+          linear = fused ? row[interleaved ? 2 * i + 1 : i + m.hidden] : linear;
+          gate = std::min(gate, m.rule.limit);
           linear = std::max(-m.rule.limit, std::min(m.rule.limit, linear));
-          hidden[i] = gate * logistic(m.rule.alpha * gate) * (linear + m.rule.beta);
+          hidden[n * m.hidden + i] = gate * logistic(m.rule.alpha * gate) * (linear + m.rule.beta);
           continue;
         }
-        auto active = activate(op, m.rule, first);
+        auto active = activate(op, m.rule, gate);
         if (failed(active)) {
           return failure();
         }
-        hidden[i] = *active * (m.hasThird ? product(2, input, m.width, i) : 1);
+        hidden[n * m.hidden + i] = *active * linear;
       }
-      double weight = weights[expert] / (m.rule.normalise ? chosen : 1);
+    }
+    Values result = product(1, hidden, m.width, m.hidden);
+    if (result.empty() && m.width > 0) {
+      return failure();
+    }
+    for (size_t n = 0; n < own.size(); ++n) {
       for (int64_t d = 0; d < m.width; ++d) {
-        out[t * m.width + d] += weight * product(1, hidden.data(), m.hidden, d);
+        out[own[n].first * m.width + d] += own[n].second * result[n * m.width + d];
       }
     }
   }
@@ -593,8 +620,12 @@ template <typename OpT> static LogicalResult evaluateMixture(OpT op, Evaluator &
       return op.emitOpError("cannot be evaluated: the experts' weights do not fit each other");
     }
   }
-  m.weight = [&](int i, int64_t expert, int64_t row, int64_t column) {
-    return weights[i].f()[(expert * rows[i] + row) * columns[i] + column];
+  Values slices[3];
+  m.matrix = [&](int i, int64_t expert) -> const double * {
+    if (!weights[i].view) {
+      return weights[i].f() + expert * rows[i] * columns[i];
+    }
+    return succeeded(e.readSlice(op, *weights[i].view, expert, slices[i])) ? slices[i].data() : nullptr;
   };
   m.bias = [&](int i, int64_t expert, int64_t row) {
     return biases[i].floats ? biases[i].f()[expert * rows[i] + row] : 0;

@@ -36,7 +36,54 @@ static LogicalResult evaluateShapeOf(onnx::ShapeOp op, Evaluator &e) {
   return success();
 }
 
-static LogicalResult setReshaped(Operation *op, Evaluator &e, const Tensor &x, Dims shape) {
+// The view under another shape of as many elements, if strides can say it: ones come and go, or it lies without gaps.
+static std::optional<WeightView> reshapeView(const WeightView &view, ArrayRef<int64_t> shape) {
+  WeightView result = view;
+  result.shape.assign(shape.begin(), shape.end());
+  auto isMore = [](int64_t extent) { return extent != 1; };
+  if (llvm::equal(llvm::make_filter_range(view.shape, isMore), llvm::make_filter_range(shape, isMore))) {
+    result.strides.assign(shape.size(), 1);
+    size_t from = 0;
+    for (size_t axis = 0; axis < shape.size(); ++axis) {
+      if (shape[axis] != 1) {
+        while (view.shape[from] == 1) {
+          ++from;
+        }
+        result.strides[axis] = view.strides[from++];
+      }
+    }
+    return result;
+  }
+  if (ArrayRef<int64_t>(view.strides) != ArrayRef<int64_t>(stridesOf(view.shape))) {
+    return std::nullopt;
+  }
+  Dims strides = stridesOf(shape);
+  result.strides.assign(strides.begin(), strides.end());
+  return result;
+}
+
+static LogicalResult setReshaped(Operation *op, Evaluator &e, Tensor x, Dims shape) {
+  // A view may have more elements than an evaluated tensor.
+  if (x.view) {
+    auto view = x.slices || llvm::any_of(shape, [](int64_t extent) { return extent < 1; })
+                    ? std::nullopt
+                    : reshapeView(*x.view, shape);
+    int64_t elements = 1;
+    for (int64_t extent : shape) {
+      elements = extent > 0 && elements <= x.size() ? elements * extent : 0;
+    }
+    if (view && elements == x.size()) {
+      x.shape = shape;
+      x.view = view;
+      e.set(op->getResult(0), x);
+      return success();
+    }
+    auto data = e.read(op, x);
+    if (failed(data)) {
+      return failure();
+    }
+    x = *data;
+  }
   auto count = countElements(shape);
   if (!count || *count != x.size()) {
     InFlightDiagnostic error = op->emitOpError("cannot make [");
@@ -53,6 +100,7 @@ static LogicalResult evaluateReshape(onnx::ReshapeOp op, Evaluator &e) {
   if (failed(shape)) {
     return failure();
   }
+  const int64_t most = x.view ? std::max(x.size(), kMaxElements) : kMaxElements;
   int64_t known = 1, inferred = -1;
   for (int64_t axis = 0; axis < static_cast<int64_t>(shape->size()); ++axis) {
     int64_t &extent = (*shape)[axis];
@@ -64,7 +112,7 @@ static LogicalResult evaluateReshape(onnx::ReshapeOp op, Evaluator &e) {
     }
     if (extent == -1 && inferred < 0) {
       inferred = axis;
-    } else if (extent < 0 || extent > kMaxElements || (known *= extent) > kMaxElements) {
+    } else if (extent < 0 || extent > most || (known *= extent) > most) {
       return op.emitOpError("asks for the extent ") << extent << ", which cannot be";
     }
   }
@@ -323,11 +371,28 @@ static LogicalResult evaluateSplit(onnx::SplitOp op, Evaluator &e) {
       llvm::any_of(parts, [&](int64_t part) { return part < 0 || part > extent; })) {
     return op.emitOpError("cannot cut an extent of ") << extent << " into the parts that it is given";
   }
+  // Parts of a view are views, if they begin at bytes.
+  const int64_t bits = x.view && !x.slices ? storageBits(x.view->element) * x.view->strides[*axis] : 0;
+  if (x.view && (x.slices || llvm::any_of(parts, [&](int64_t part) { return part * bits % 8 != 0; }))) {
+    auto data = e.read(op, x);
+    if (failed(data)) {
+      return failure();
+    }
+    x = *data;
+  }
   Dims strides = stridesOf(x.shape), shape = x.shape;
   int64_t start = 0;
   for (auto [part, output] : llvm::zip(parts, op.getOutputs())) {
     shape[*axis] = part;
-    e.set(output, takeStrided(x, shape, strides, start * strides[*axis]));
+    if (x.view) {
+      Tensor piece = x;
+      piece.shape = shape;
+      piece.view->shape.assign(shape.begin(), shape.end());
+      piece.view->offset += start * bits / 8;
+      e.set(output, piece);
+    } else {
+      e.set(output, takeStrided(x, shape, strides, start * strides[*axis]));
+    }
     start += part;
   }
   return success();
