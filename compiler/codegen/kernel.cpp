@@ -33,6 +33,7 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("kv_heads", spec.kvHeads, "kv");
   visit("head_dim", spec.headDim, "d");
   visit("rotated", spec.rotated, "r");
+  visit("digits", spec.digits, "d");
   visit("top_k", spec.topK, "top");
   visit("window", spec.window, "w");
   visit("row_stride", spec.rowStride, "stride");

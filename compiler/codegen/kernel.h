@@ -49,6 +49,7 @@ struct KernelSpec {
   int64_t k = 0;              // inputs (row width)
   int64_t heads = 0, kvHeads = 0, headDim = 0;
   int64_t rotated = 0;        // Rotary: elements of a head that are rotated
+  int64_t digits = 24;        // Rotary: binary digits of scaled cosines and sines
   int64_t topK = 0, window = 0, start = 0;
   LayoutAttr layout;          // of W; null where there is no packed weight
   int64_t rowStride = 0;      // bytes from one row of h (GateUp) or of x (Linear) to the next; 0: the format's own

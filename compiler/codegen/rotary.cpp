@@ -1,6 +1,7 @@
 // Rotary: the pair (x, y) of index i of every head becomes scale * (x cos a - y sin a, y cos a + x sin a), where a is
 // float(position) * inv_freq[i] rounded to f32. Pairs are (i, i + rotated/2) or (2i, 2i + 1); the rest of a head is
-// copied.
+// copied. Scaled cosines and sines are rounded to spec.digits binary digits first (T. J. Dekker, A floating-point
+// technique for extending the available precision, 1971): with t = x * (2^(24 - digits) + 1), that is t - (t - x).
 #include "compiler/codegen/math.h"
 
 namespace emoe {
@@ -30,7 +31,11 @@ mlir::LogicalResult emitRotary(KernelBuilder &k) {
     Expr position = splat(toF32(start + t));
     k.forVectors(pairs, [&](Expr offset, int64_t valid) {
       SinCos turn = emitSinCos(position * k.loadLanes(k.at(frequencies, offset), valid));
-      Expr s = turn.sin * double(spec.scale), c = turn.cos * double(spec.scale);
+      auto rounded = [&](Expr x) {
+        Expr t = x * double((int64_t(1) << (24 - spec.digits)) + 1);
+        return spec.digits == 24 ? x : t - (t - x);
+      };
+      Expr s = rounded(turn.sin * double(spec.scale)), c = rounded(turn.cos * double(spec.scale));
       k.loop(row, row + double(4 * width), headBytes, [&](Expr head) {
         // A vector of pairs: two vectors of the head, half a rotation apart or adjacent.
         int64_t apart = half ? 4 * pairs : 4 * kLanes;

@@ -107,6 +107,16 @@ static LogicalResult evaluateRotary(RotaryOp op, Evaluator &e) {
   int64_t pairs = static_cast<int64_t>(op.getInvFreq().size());
   bool interleaved = op.getStyle() == RotaryStyle::Interleaved;
   double magnitude = op.getMagnitude().convertToFloat();
+  const auto digits = static_cast<int>(op.getDigits());
+  auto wave = [&](double value) {
+    value *= magnitude;
+    if (digits == 24 || value == 0) {
+      return value;
+    }
+    int exponent = 0;
+    const double fraction = std::frexp(value, &exponent);
+    return std::ldexp(std::nearbyint(std::ldexp(fraction, digits)), exponent - digits);
+  };
   Values out = *x.floats;
   for (int64_t part = 0; part < x.shape[0] * heads; ++part) {
     float position = static_cast<float>(e.position + part / heads);
@@ -114,8 +124,9 @@ static LogicalResult evaluateRotary(RotaryOp op, Evaluator &e) {
     for (int64_t i = 0; i < pairs; ++i) {
       double &first = head[interleaved ? 2 * i : i], &second = head[interleaved ? 2 * i + 1 : i + pairs];
       double angle = position * op.getInvFreq()[i], a = first, b = second; // the product is rounded to float32
-      first = magnitude * (a * std::cos(angle) - b * std::sin(angle));
-      second = magnitude * (b * std::cos(angle) + a * std::sin(angle));
+      double c = wave(std::cos(angle)), s = wave(std::sin(angle));
+      first = a * c - b * s;
+      second = b * c + a * s;
     }
   }
   e.set(op.getResult(), Tensor::of(x.shape, std::move(out)));

@@ -172,6 +172,7 @@ struct Meaning {
   Form form = Form::BSW;
   std::vector<float> frequencies;
 
+  int64_t digits = 24;  // of scaled cosines and sines, as emoe.rotary has them
   MixerStep mixer = MixerStep::Remaining;
   RouteMeaning route;
   ExpertMeaning expertWeights;

@@ -116,11 +116,10 @@ std::optional<std::vector<float>> Raiser::readVector(const Meaning &meaning) {
   if (!meaning.is(Kind::Weight)) {
     return std::nullopt;
   }
-  int64_t count = meaning.view.elements();
-  std::optional<TensorView> row = meaning.view.reshaped({1, count});
-  SourceAttr source = row ? row->toSource() : SourceAttr();
-  std::vector<float> values(count);
-  if (!source || !store.read(source, count, 0, 1, values.data()).ok()) {
+  SourceAttr source = meaning.view.toSource();
+  std::vector<float> values(meaning.view.elements());
+  ArrayRef<int64_t> extents = meaning.view.extents;
+  if (!source || !store.readTensor(source, absl::MakeConstSpan(extents.data(), extents.size()), values.data()).ok()) {
     return std::nullopt;
   }
   return values;

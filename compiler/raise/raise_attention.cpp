@@ -176,10 +176,11 @@ LogicalResult Raiser::turnHalf(Operation *op) {
       meaning.frequencies = b.frequencies;
       meaning.scale = b.scale;
     } else {
+      meaning.digits = b.digits;
       int64_t index = adds ? 1 : 0;
       if (!a.is(Kind::HalfTimesCosine) || !b.is(Kind::HalfTimesSine) || a.index != index || b.index != 1 - index ||
           a.source != b.source || a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale ||
-          a.interleaved != b.interleaved || (!adds && side == 1)) {
+          a.digits != b.digits || a.interleaved != b.interleaved || (!adds && side == 1)) {
         continue;
       }
       meaning.kind = Kind::TurnedHalf;
@@ -197,8 +198,8 @@ LogicalResult Raiser::joinTurned(Operation *op) {
   const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
   int64_t rank = a.extents.size();
   if (!a.is(Kind::TurnedHalf) || !b.is(Kind::TurnedHalf) || a.index != 0 || b.index != 1 || a.source != b.source ||
-      a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale || a.interleaved != b.interleaved ||
-      axisAttr(op, 0, rank) != rank - 1) {
+      a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale || a.digits != b.digits ||
+      a.interleaved != b.interleaved || axisAttr(op, 0, rank) != rank - 1) {
     return success();
   }
   Meaning result = a;
@@ -213,7 +214,7 @@ LogicalResult Raiser::joinTurned(Operation *op) {
   Value rotated = builder.create<RotaryOp>(op->getLoc(), rows.getType(), rows, builder.getI64IntegerAttr(a.heads),
                                            RotaryStyleAttr::get(builder.getContext(), RotaryStyle::Half),
                                            builder.getDenseF32ArrayAttr(a.frequencies),
-                                           builder.getF32FloatAttr(a.scale));
+                                           builder.getF32FloatAttr(a.scale), builder.getI64IntegerAttr(a.digits));
   return replace(op->getResult(0), rotated, a.form, a.heads, "rotary embedding", {a.source});
 }
 
@@ -268,7 +269,7 @@ LogicalResult Raiser::rotaryMul(Operation *op) {
     const Meaning x = of(op->getOperand(side)), wave = of(op->getOperand(1 - side));
     // A constant factor on cosines and sines (attention scaling of extended contexts).
     if (wave.is(Kind::Cosine) || wave.is(Kind::Sine)) {
-      if (auto factor = scalar(op->getOperand(side)); factor && x.is(Kind::Reals)) {
+      if (auto factor = scalar(op->getOperand(side)); factor && x.is(Kind::Reals) && wave.digits == 24) {
         Meaning meaning = wave;
         meaning.scale *= *factor;
         set(op->getResult(0), meaning);
@@ -294,6 +295,7 @@ LogicalResult Raiser::rotaryMul(Operation *op) {
     meaning.scale = wave.scale;
     set(op->getResult(0), meaning);
     return success();
+    meaning.digits = wave.digits;
   }
   return success();
 }
@@ -302,7 +304,8 @@ LogicalResult Raiser::rotaryAdd(Operation *op) {
   for (int side : {0, 1}) {
     const Meaning a = of(op->getOperand(side)), b = of(op->getOperand(1 - side));
     if (!a.is(Kind::TimesCosine) || !b.is(Kind::RotatedTimesSine) || a.source != b.source || a.form != b.form ||
-        a.frequencies != b.frequencies || a.scale != b.scale || a.interleaved != b.interleaved) {
+        a.frequencies != b.frequencies || a.scale != b.scale || a.digits != b.digits ||
+        a.interleaved != b.interleaved) {
       continue;
     }
     Meaning result = a;
@@ -315,7 +318,7 @@ LogicalResult Raiser::rotaryAdd(Operation *op) {
     Value rotated = builder.create<RotaryOp>(op->getLoc(), rows.getType(), rows, builder.getI64IntegerAttr(a.heads),
                                              RotaryStyleAttr::get(builder.getContext(), style),
                                              builder.getDenseF32ArrayAttr(a.frequencies),
-                                             builder.getF32FloatAttr(a.scale));
+                                             builder.getF32FloatAttr(a.scale), builder.getI64IntegerAttr(a.digits));
     return replace(op->getResult(0), rotated, a.form, a.heads, "rotary embedding", {a.source});
   }
   return success();

@@ -213,10 +213,11 @@ LogicalResult Raiser::gatedAdd(Operation *op) {
 
 //===--- rotary tables ---------------------------------------------------------------------------------------------===//
 
-// Frequencies and magnitude of cosine and sine tables [positions, n], so that cos[p][i] = magnitude * cos(p * f[i]).
-// A table has rounded values only: row 1 gives each frequency roughly, rows further on ever more exactly.
+// Frequencies and magnitude of cosine and sine tables [positions, n], so that cos[p][i] = magnitude * cos(p * f[i]),
+// rounded to so many binary digits. A table has rounded values only: row 1 gives each frequency roughly, rows further on
+// ever more exactly.
 std::optional<std::vector<float>> Raiser::frequenciesOf(const Meaning &cosines, const Meaning &sines,
-                                                        double &magnitude) {
+                                                        double &magnitude, int64_t &digits) {
   if (cosines.view.extents.size() != 2 || cosines.view.extents != sines.view.extents || cosines.view.extents[0] < 2 ||
       cosines.view.elements() > (int64_t(1) << 26)) {
     return std::nullopt;
@@ -231,6 +232,15 @@ std::optional<std::vector<float>> Raiser::frequenciesOf(const Meaning &cosines, 
   magnitude = (*c)[0];
   std::vector<float> frequencies;
   double rounding = std::max(roundingOfType(cosines.view.source.getElement()), roundingOfValues(*c));
+  digits = rounding >= 0x1p-8 ? 8 : rounding >= 0x1p-11 ? 11 : 24;
+  if (digits < 24) { // the magnitude was rounded, too: all values together know it better
+    double sum = 0;
+    for (int64_t at = 0; at < rows * count; ++at) {
+      sum += std::hypot((*c)[at], (*s)[at]);
+    }
+    double mean = sum / static_cast<double>(rows * count);
+    magnitude = std::abs(mean - 1) < rounding / 8 ? 1 : mean;
+  }
   for (int64_t i = 0; i < count; ++i) {
     auto angleAt = [&](int64_t row) { return std::atan2((*s)[row * count + i], (*c)[row * count + i]); };
     double frequency = angleAt(1);
@@ -279,8 +289,64 @@ LogicalResult Raiser::tableRows(Operation *op) {
   meaning.kind = Kind::TableRows;
   Extents extents = positions.extents;
   extents.push_back(table.extents[1]);
+  // If rows of another table are taken at the same positions, and the two are cosines and sines, then this is a wave.
+  for (Operation *user : op->getOperand(1).getUsers()) {
+    if (user == op || !isa<onnx::GatherOp>(user)) {
+      continue;
+    }
+    const Meaning other = of(user->getOperand(0));
+    if (other.is(Kind::Weight) && other.view.extents == table.view.extents && axisAttr(user, 0, 2) == 0) {
+      if (auto wave = waveOf(table, other)) {
+        set(op->getResult(0), reshaped(*wave, extents));
+        return success();
+      }
+    }
+  }
   set(op->getResult(0), reshaped(meaning, extents));
   return success();
+}
+
+// What `table` is, if it and `other` are tables of cosines and sines; each column may stand there twice.
+std::optional<Meaning> Raiser::waveOf(const Meaning &table, const Meaning &other) {
+  const int64_t columns = table.view.extents[1];
+  // A sine's first row is zero.
+  auto isSine = [&](const Meaning &meaning) -> std::optional<bool> {
+    Meaning row = meaning;
+    row.view = meaning.view.sliced(0, 0, 1);
+    auto values = readVector(row);
+    bool zero = values && llvm::all_of(*values, [](float value) { return value == 0; });
+    bool constant = values && llvm::all_equal(*values);
+    return zero ? std::optional<bool>(true) : constant ? std::optional<bool>(false) : std::nullopt;
+  };
+  auto sine = isSine(table), otherSine = isSine(other);
+  if (columns < 1 || table.view.elements() > (int64_t(1) << 26) || !sine || !otherSine || *sine == *otherSine) {
+    return std::nullopt;
+  }
+  Meaning wave;
+  auto values = readVector(table);
+  auto twice = [&](int64_t apart, int64_t step) {
+    for (int64_t at = 0; values && columns % 2 == 0 && at < static_cast<int64_t>(values->size()); ++at) {
+      int64_t pair = at % columns / step;
+      if ((step == 1 ? pair < columns / 2 : at % 2 == 0) && (*values)[at] != (*values)[at + apart]) {
+        return false;
+      }
+    }
+    return values && columns % 2 == 0;
+  };
+  Meaning cosines = *sine ? other : table, sines = *sine ? table : other;
+  wave.doubled = twice(columns / 2, 1) || (wave.interleaved = twice(1, 2));
+  if (wave.doubled) {
+    for (Meaning *meaning : {&cosines, &sines}) {
+      meaning->view = meaning->view.sliced(1, 0, columns / 2, wave.interleaved ? 2 : 1);
+    }
+  }
+  auto frequencies = frequenciesOf(cosines, sines, wave.scale, wave.digits);
+  if (!frequencies) {
+    return std::nullopt;
+  }
+  wave.kind = *sine ? Kind::Sine : Kind::Cosine;
+  wave.frequencies = *frequencies;
+  return wave;
 }
 
 LogicalResult Raiser::rotaryOp(Operation *op) {
@@ -300,16 +366,18 @@ LogicalResult Raiser::rotaryOp(Operation *op) {
   }
   std::optional<std::vector<float>> frequencies;
   double magnitude = 1;
+  int64_t digits = 24;
   Extent first = pastLength;
   bool whole = positionIds && cosines.is(Kind::Weight) && sines.is(Kind::Weight) && positions.is(Kind::Iota) &&
                positions.base == first;
   bool taken = !positionIds && cosines.is(Kind::TableRows) && sines.is(Kind::TableRows);
   if (whole || taken) {
-    frequencies = frequenciesOf(cosines, sines, magnitude);
+    frequencies = frequenciesOf(cosines, sines, magnitude, digits);
   } else if (!positionIds && cosines.is(Kind::Cosine) && sines.is(Kind::Sine) && !cosines.doubled && !sines.doubled &&
              cosines.frequencies == sines.frequencies && cosines.scale == sines.scale) {
     frequencies = cosines.frequencies;
     magnitude = cosines.scale;
+    digits = cosines.digits;
   }
   if (!frequencies && (whole || taken)) {
     return op->emitError("the tables of this rotary embedding are not cosines and sines of position times frequency, with "
@@ -331,7 +399,7 @@ LogicalResult Raiser::rotaryOp(Operation *op) {
       op->getLoc(), rows.getType(), rows, builder.getI64IntegerAttr(heads),
       RotaryStyleAttr::get(builder.getContext(),
                            intAttr(op, "interleaved", 0) ? RotaryStyle::Interleaved : RotaryStyle::Half),
-      builder.getDenseF32ArrayAttr(*frequencies), builder.getF32FloatAttr(magnitude));
+      builder.getDenseF32ArrayAttr(*frequencies), builder.getF32FloatAttr(magnitude), builder.getI64IntegerAttr(digits));
   return replace(op->getResult(0), rotated, x.form, x.heads, "rotary embedding", {x.source});
 }
 
@@ -399,6 +467,7 @@ LogicalResult Raiser::groupQueryAttention(Operation *operation) {
   if (op.getDoRotary()) {
     const Meaning cosines = of(op.getCosCache()), sines = of(op.getSinCache()), positions = of(op.getPositionIds());
     double magnitude = 1;
+    int64_t digits = 24;
     std::optional<std::vector<float>> frequencies;
     Extent firstRow = op.getPositionIds() ? positions.base : hasPast ? pastLength : Extent(0);
     if (op.getPositionIds() && !positions.is(Kind::Iota)) {
@@ -406,12 +475,13 @@ LogicalResult Raiser::groupQueryAttention(Operation *operation) {
     }
     if (cosines.is(Kind::Weight) && sines.is(Kind::Weight)) {
       if (firstRow == (hasPast ? pastLength : Extent(0))) {
-        frequencies = frequenciesOf(cosines, sines, magnitude);
+        frequencies = frequenciesOf(cosines, sines, magnitude, digits);
       }
     } else if (cosines.is(Kind::Cosine) && sines.is(Kind::Sine) && !cosines.doubled && !sines.doubled &&
                cosines.frequencies == sines.frequencies && cosines.scale == sines.scale && firstRow == Extent(0)) {
       frequencies = cosines.frequencies;
       magnitude = cosines.scale;
+      digits = cosines.digits;
     }
     if (!frequencies) {
       return op.emitError("the tables of this attention's rotary embedding are not cosines and sines of position times "
@@ -422,7 +492,7 @@ LogicalResult Raiser::groupQueryAttention(Operation *operation) {
           loc, rows[i].getType(), rows[i], builder.getI64IntegerAttr(i == 0 ? heads : kvHeads),
           RotaryStyleAttr::get(builder.getContext(),
                                op.getRotaryInterleaved() ? RotaryStyle::Interleaved : RotaryStyle::Half),
-          builder.getDenseF32ArrayAttr(*frequencies), builder.getF32FloatAttr(magnitude));
+          builder.getDenseF32ArrayAttr(*frequencies), builder.getF32FloatAttr(magnitude), builder.getI64IntegerAttr(digits));
     }
   }
   FlatSymbolRefAttr sinks;

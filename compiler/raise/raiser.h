@@ -197,7 +197,9 @@ private:
   mlir::FailureOr<llvm::SmallVector<std::pair<int64_t, int64_t>>> columnParts(mlir::Operation *op, const Meaning &x);
   mlir::LogicalResult splitRows(mlir::Operation *op);
   mlir::LogicalResult gatedAdd(mlir::Operation *op);
-  std::optional<std::vector<float>> frequenciesOf(const Meaning &cosines, const Meaning &sines, double &magnitude);
+  std::optional<std::vector<float>> frequenciesOf(const Meaning &cosines, const Meaning &sines, double &magnitude,
+                                                  int64_t &digits);
+  std::optional<Meaning> waveOf(const Meaning &table, const Meaning &other);
   mlir::LogicalResult tableRows(mlir::Operation *op);
   mlir::LogicalResult rotaryOp(mlir::Operation *op);
   mlir::LogicalResult groupQueryAttention(mlir::Operation *op);

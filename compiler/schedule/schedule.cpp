@@ -233,6 +233,7 @@ LogicalResult Planner::planRotary(RotaryOp op) {
   spec.rotated = 2 * op.getInvFreq().size();
   spec.rotary = op.getStyle();
   spec.scale = op.getMagnitude().convertToFloat();
+  spec.digits = op.getDigits();
   auto [table, inserted] = tables.insert({op.getInvFreqAttr(), ""});
   if (inserted) {
     table->second = "inv_freq" + std::to_string(tables.size() - 1);

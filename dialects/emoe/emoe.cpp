@@ -189,6 +189,9 @@ LogicalResult RotaryOp::verify() {
   if (rotated == 0 || rotated > rowWidth / static_cast<int64_t>(getHeads())) {
     return emitOpError("rotates ") << rotated << " elements of a head that has " << rowWidth / getHeads();
   }
+  if (static_cast<int64_t>(getDigits()) < 8 || getDigits() > 24) {
+    return emitOpError("digits (") << getDigits() << ") must be between 8 and 24";
+  }
   return success();
 }
 

@@ -74,10 +74,12 @@ def Emoe_RotaryOp : Emoe_Pure<"rotary", [AllTypesMatch<["input", "result"]>]> {
     For pair i of a head at position p: angle a = p * inv_freq[i] (rounded to float32), (x, y) ->
     m * (x cos a - y sin a, y cos a + x sin a) with m = `magnitude`. Pairs are (i, i + R/2) for `half`,
     (2i, 2i+1) for `interleaved`, R = 2 * size of inv_freq <= head size; elements from R on pass through.
-    Positions are the tokens' own: the session's position plus the row.
+    Positions are the tokens' own: the session's position plus the row. m cos a and m sin a are rounded to `digits`
+    binary digits, as a model's table of them is (24: float32, 11: float16, 8: bfloat16).
   }];
   let arguments = (ins Emoe_Rows:$input, I64Attr:$heads, Emoe_RotaryStyleAttr:$style,
-                       DenseF32ArrayAttr:$inv_freq, DefaultValuedAttr<F32Attr, "1.0f">:$magnitude);
+                       DenseF32ArrayAttr:$inv_freq, DefaultValuedAttr<F32Attr, "1.0f">:$magnitude,
+                       DefaultValuedAttr<I64Attr, "24">:$digits);
   let results = (outs Emoe_Rows:$result);
   let assemblyFormat = "$style $input attr-dict `:` type($input)";
   let hasVerifier = 1;

@@ -53,6 +53,7 @@ protected:
     add([&](KernelSpec &s) { s.score = ScoreFunction::Sigmoid; });
     add([&](KernelSpec &s) { s.score = ScoreFunction::None; });
     add([&](KernelSpec &s) { s.rotary = RotaryStyle::Interleaved; });
+    add([&](KernelSpec &s) { s.digits = 11; });
     add([&](KernelSpec &s) { s.epsilon = 1e-6f; });
     add([&](KernelSpec &s) { s.epsilon = 1.0000001e-6f; });
     add([&](KernelSpec &s) { s.scale = -0.5f; });

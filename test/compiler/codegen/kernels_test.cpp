@@ -331,6 +331,43 @@ TEST_P(KernelTest, Rotary) {
   }
 }
 
+// Cosines and sines as a table of float16 holds them: those whose float32 lies at the edge between two may go either way.
+TEST_P(KernelTest, RotaryOfRoundedTables) {
+  const int64_t tokens = 40, width = 64, pairs = width / 2;
+  KernelSpec spec;
+  spec.family = KernelFamily::Rotary;
+  spec.heads = 1;
+  spec.headDim = spec.rotated = width;
+  spec.scale = 1.25f;
+  spec.digits = 11;
+  Floats x = randomFloats(tokens * width, 9), frequencies;
+  for (int64_t i = 0; i < pairs; ++i) {
+    frequencies.push_back(static_cast<float>(std::pow(10000.0, -double(i) / pairs)));
+  }
+  KernelCall call;
+  call.tokens = tokens;
+  call.position = 3;
+  call.operands = {rowsOf(x, width), bytesOf(frequencies), poison(tokens * paddedTo64(width))};
+  run(spec, call);
+  auto rounded = [](double value) {
+    int exponent = 0;
+    const double fraction = std::frexp(value, &exponent);
+    return std::ldexp(std::nearbyint(std::ldexp(fraction, 11)), exponent - 11);
+  };
+  const Floats got = unpad(call.operands[2], width);
+  int off = 0;
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t i = 0; i < pairs; ++i) {
+      const float angle = static_cast<float>(3 + t) * frequencies[i];
+      const double s = rounded(1.25 * std::sin(double(angle))), c = rounded(1.25 * std::cos(double(angle)));
+      const double u = x[t * width + i], v = x[t * width + i + pairs];
+      off += std::abs(got[t * width + i] - (u * c - v * s)) > 2e-6;
+      off += std::abs(got[t * width + i + pairs] - (v * c + u * s)) > 2e-6;
+    }
+  }
+  EXPECT_LE(off, tokens * width / 100);
+}
+
 struct AttentionCase {
   int64_t heads, kvHeads, headDim, window, past, tokens;
   float softcap;

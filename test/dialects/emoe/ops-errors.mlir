@@ -210,6 +210,14 @@ func.func @f(%x: tensor<?x8xf32>) {
 
 // -----
 
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{digits (25) must be between 8 and 24}}
+  %y = emoe.rotary half %x {heads = 2, inv_freq = array<f32: 1.0>, digits = 25} : tensor<?x8xf32>
+  return
+}
+
+// -----
+
 func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x4xf32>) {
   // expected-error @+1 {{kv_heads (3) must divide heads (4)}}
   %y = emoe.attention %q, %k, %k {layer = 0, heads = 4, kv_heads = 3, head_dim = 2, scale = 0.5 : f32}

@@ -32,8 +32,8 @@ func.func @parts(%ids: tensor<?xi32>, %narrow: tensor<?x4xf32>) -> tensor<?x8xf3
   %q = emoe.linear %l @square {bias = @vector} : (tensor<?x8xf32>) -> tensor<?x8xf32>
   // CHECK: emoe.rotary half %{{.*}} {heads = 2 : i64, inv_freq = array<f32: 1.000000e+00, 1.000000e-01>}
   %r = emoe.rotary half %q {heads = 2, inv_freq = array<f32: 1.0, 0.1>} : tensor<?x8xf32>
-  // CHECK: emoe.rotary interleaved %{{.*}} {heads = 1 : i64, inv_freq = array<f32: 1.000000e+00>, magnitude = 5.000000e-01 : f32}
-  %ri = emoe.rotary interleaved %k {heads = 1, inv_freq = array<f32: 1.0>, magnitude = 0.5 : f32} : tensor<?x4xf32>
+  // CHECK: emoe.rotary interleaved %{{.*}} {digits = 11 : i64, heads = 1 : i64, inv_freq = array<f32: 1.000000e+00>, magnitude = 5.000000e-01 : f32}
+  %ri = emoe.rotary interleaved %k {heads = 1, inv_freq = array<f32: 1.0>, magnitude = 0.5 : f32, digits = 11} : tensor<?x4xf32>
   // CHECK: emoe.attention %{{.*}}, %{{.*}}, %{{.*}} {head_dim = 4 : i64, heads = 2 : i64, kv_heads = 1 : i64, layer = 0 : i64, scale = 5.000000e-01 : f32}
   %a = emoe.attention %r, %ri, %narrow {layer = 0, heads = 2, kv_heads = 1, head_dim = 4, scale = 0.5 : f32}
       : (tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>

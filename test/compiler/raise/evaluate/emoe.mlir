@@ -62,6 +62,14 @@ func.func @rotary() -> (tensor<1x4xf32>, tensor<1x4xf32>, tensor<1x4xf32>) attri
   return %0, %1, %2 : tensor<1x4xf32>, tensor<1x4xf32>, tensor<1x4xf32>
 }
 
+// Cosine and sine of 1 in 8 digits: 0.5390625 and 0.83984375.
+// CHECK: @rotary_digits: 1x2xf32 [0.539062, 0.839844]
+func.func @rotary_digits() -> tensor<1x2xf32> attributes {position = 1} {
+  %x = onnx.constant dense<[[1.0, 0.0]]> : tensor<1x2xf32>
+  %0 = emoe.rotary half %x {heads = 1, inv_freq = array<f32: 1.0>, digits = 8} : tensor<1x2xf32>
+  return %0 : tensor<1x2xf32>
+}
+
 // Equal scores: the mean of the values that a token sees; two query heads share one key head. A window of 1 sees the
 // token alone; a sink of 0 counts as one more value of 0; a score of 1000 is capped to ln 2, so that it counts twice.
 // CHECK: @attention: 2x2xf32 [2, 2, 3, 3]
