@@ -152,6 +152,7 @@ struct Meaning {
   llvm::SmallVector<Extent, 4> numbers;
   std::vector<double> reals;
   double scalar = 0, scale = 1, epsilon = 0;
+  double softcap = 0;   // of Scores: factor on their hyperbolic tangent, if that was taken
   double rounding = 0;  // relative rounding of the constants in `scale`, by the type that the file stores them in
   Extent base;
   int64_t axis = 0, index = 0, past = -1, repeat = 1, window = 0, heads = 1;
@@ -171,8 +172,8 @@ struct Meaning {
   mlir::Value source, query, key;
   Form form = Form::BSW;
   std::vector<float> frequencies;
-
   int64_t digits = 24;  // of scaled cosines and sines, as emoe.rotary has them
+
   MixerStep mixer = MixerStep::Remaining;
   RouteMeaning route;
   ExpertMeaning expertWeights;

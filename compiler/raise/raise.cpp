@@ -169,6 +169,9 @@ FlatSymbolRefAttr Raiser::weight(Location loc, const TensorView &matrix, std::st
   std::string &known = weightNames[key];
   if (known.empty()) {
     known = name.empty() ? "w" + std::to_string(weightNames.size()) : name;
+    while (tensorOps.count(known)) { // a name that the file has is taken until its tensors go
+      known += "_";
+    }
     weightViews[known] = matrix;
     OpBuilder atModule(firstFunction);
     atModule.create<WeightOp>(loc, known, shape, source, LayoutAttr(), Attribute());

@@ -37,6 +37,7 @@ void Raiser::addAttentionHandlers() {
   }
   add("Add", &Raiser::maskAdd);
   add("MatMul", &Raiser::scores);
+  add("Tanh", &Raiser::capScores);
   add("Concat", &Raiser::sinkColumn);
   for (const char *op : {"ReduceMax", "Sub"}) {
     add(op, &Raiser::rowMax);
@@ -175,8 +176,8 @@ LogicalResult Raiser::turnHalf(Operation *op) {
       meaning.kind = b.is(Kind::Cosine) ? Kind::HalfTimesCosine : Kind::HalfTimesSine;
       meaning.frequencies = b.frequencies;
       meaning.scale = b.scale;
-    } else {
       meaning.digits = b.digits;
+    } else {
       int64_t index = adds ? 1 : 0;
       if (!a.is(Kind::HalfTimesCosine) || !b.is(Kind::HalfTimesSine) || a.index != index || b.index != 1 - index ||
           a.source != b.source || a.form != b.form || a.frequencies != b.frequencies || a.scale != b.scale ||
@@ -238,7 +239,8 @@ LogicalResult Raiser::concatHeads(Operation *op) {
     return success();
   }
   int64_t rank = a.extents.size(), axis = axisAttr(op, 0, rank);
-  if (a.is(Kind::Angle) && op->getOperand(0) == op->getOperand(1) && axis == rank - 1 && !a.doubled) {
+  if ((a.is(Kind::Angle) || a.is(Kind::Cosine) || a.is(Kind::Sine)) && op->getOperand(0) == op->getOperand(1) &&
+      axis == rank - 1 && !a.doubled) {
     Meaning meaning = a;
     meaning.doubled = true;
     meaning.extents.back() = a.extents.back() * 2;
@@ -293,9 +295,9 @@ LogicalResult Raiser::rotaryMul(Operation *op) {
     meaning.interleaved = wave.interleaved;
     meaning.frequencies = wave.frequencies;
     meaning.scale = wave.scale;
+    meaning.digits = wave.digits;
     set(op->getResult(0), meaning);
     return success();
-    meaning.digits = wave.digits;
   }
   return success();
 }
@@ -436,7 +438,7 @@ LogicalResult Raiser::scale(Operation *op) {
       continue;
     }
     Meaning meaning = input;
-    meaning.scale *= divides ? 1 / *factor : *factor;
+    (input.softcap != 0 ? meaning.softcap : meaning.scale) *= divides ? 1 / *factor : *factor;
     meaning.rounding += roundingOf(other);
     set(op->getResult(0), meaning);
     return success();
@@ -458,6 +460,17 @@ LogicalResult Raiser::scores(Operation *op) {
   meaning.scale = query.scale * key->scale;
   meaning.rounding = query.rounding + key->rounding;
   set(op->getResult(0), reshaped(meaning, {1, query.extents[1], query.extents[2], key->extents[3]}));
+  return success();
+}
+
+// Scores that are kept small: tanh(scores), times the cap.
+LogicalResult Raiser::capScores(Operation *op) {
+  const Meaning input = of(op->getOperand(0));
+  if (input.is(Kind::Scores) && !input.masked && input.softcap == 0) {
+    Meaning meaning = input;
+    meaning.softcap = 1;
+    set(op->getResult(0), meaning);
+  }
   return success();
 }
 
@@ -557,7 +570,7 @@ LogicalResult Raiser::attend(Operation *op) {
   if (value->transposed || value->extents.size() != 4 || value->scale != 1 || key.repeat != value->repeat ||
       key.heads != value->heads || value->extents[1] != query.extents[1] || (key.past < 0) != (value->past < 0) ||
       !query.extents[3].isConstant() || !value->extents[3].isConstant() ||
-      weights.extents.back() != value->extents[2] || !knownPasts) {
+      weights.extents.back() != value->extents[2] || !knownPasts || weights.softcap < 0) {
     return op->emitError() << "attention whose queries, keys and values do not fit each other is not supported";
   }
   int64_t keyWidth = query.extents[3].constant(), valueWidth = value->extents[3].constant();
@@ -568,7 +581,7 @@ LogicalResult Raiser::attend(Operation *op) {
                               "not supported";
   }
   // Scales that the file could only round are meant exactly.
-  double scale = weights.scale, exact = 1 / std::sqrt(static_cast<double>(keyWidth));
+  double scale = weights.scale * (weights.softcap != 0 ? weights.softcap : 1), exact = 1 / std::sqrt(static_cast<double>(keyWidth));
   if (std::abs(scale - exact) <= 2 * weights.rounding * exact && scale != exact) {
     if (weights.rounding > 0x1p-20 && !std::exchange(scaleNoted, true)) {
       op->emitRemark() << "attention scale " << scale << " is taken as head_dim^-1/2 = " << exact
@@ -592,7 +605,7 @@ LogicalResult Raiser::attend(Operation *op) {
   auto attention = builder.create<AttentionOp>(
       op->getLoc(), q.getType(), q, k, v, builder.getI64IntegerAttr(attentionLayers),
       builder.getI64IntegerAttr(query.heads), builder.getI64IntegerAttr(key.heads), builder.getI64IntegerAttr(headDim),
-      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(weights.window), builder.getF32FloatAttr(0), sinks);
+      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(weights.window), builder.getF32FloatAttr(weights.softcap), sinks);
   ++attentionLayers;
   Value result = resizeHeads(loc, attention.getResult(), query.heads, headDim, valueWidth);
   Claim claim;

@@ -213,11 +213,11 @@ LogicalResult Raiser::halfWave(Operation *op) {
   return success();
 }
 
-// Each element of a wave twice, along a new last axis.
+// Each element of a wave, or of its angles, twice along a new last axis.
 LogicalResult Raiser::repeatWave(Operation *op) {
   const Meaning wave = of(op->getOperand(0));
   auto repeats = integers(op->getOperand(1));
-  if (!(wave.is(Kind::Cosine) || wave.is(Kind::Sine)) || !repeats || repeats->size() != wave.extents.size() ||
+  if (!(wave.is(Kind::Cosine) || wave.is(Kind::Sine) || wave.is(Kind::Angle)) || !repeats || repeats->size() != wave.extents.size() ||
       wave.extents.back() != Extent(1) || repeats->back() != 2 ||
       llvm::any_of(ArrayRef<int64_t>(*repeats).drop_back(), [](int64_t repeat) { return repeat != 1; })) {
     return success();

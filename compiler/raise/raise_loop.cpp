@@ -16,7 +16,10 @@ void Raiser::addLoopHandlers() {
   for (const char *op : {"Mul", "Add"}) {
     add(op, &Raiser::pairIndex);
   }
+  add("Concat", &Raiser::joinPairs);
+  add("GatherND", &Raiser::pairWeights);
   add("ScatterElements", &Raiser::scatter);
+  add("ScatterND", &Raiser::scatter);
   add("Add", &Raiser::addPartial);
 }
 
@@ -158,10 +161,50 @@ LogicalResult Raiser::pairIndex(Operation *op) {
   return success();
 }
 
-// Zeros [S, D] with one expert's results in its tokens' rows. A token meets an expert once, so overwriting is adding.
+// Tokens and slots side by side: [n, 2].
+LogicalResult Raiser::joinPairs(Operation *op) {
+  if (op->getNumOperands() != 2) {
+    return success();
+  }
+  const Meaning a = of(op->getOperand(0)), b = of(op->getOperand(1));
+  int64_t rank = a.extents.size();
+  bool tokensFirst = a.is(Kind::ChosenTokens) && b.is(Kind::ChosenSlots);
+  if ((!tokensFirst && !(a.is(Kind::ChosenSlots) && b.is(Kind::ChosenTokens))) || a.expert != b.expert ||
+      a.route.choice != b.route.choice || rank != 2 || axisAttr(op, 0, rank) != 1 || a.extents != b.extents ||
+      a.extents[1] != Extent(1)) {
+    return success();
+  }
+  Meaning meaning = a;
+  meaning.kind = Kind::ChosenPairs;
+  meaning.index = tokensFirst ? 1 : 0;
+  meaning.transposed = true;
+  meaning.extents[1] = 2;
+  set(op->getResult(0), meaning);
+  return success();
+}
+
+// Routing weights [S, k] of pairs (token, slot).
+LogicalResult Raiser::pairWeights(Operation *op) {
+  const Meaning data = of(op->getOperand(0)), pairs = of(op->getOperand(1));
+  if (!data.is(Kind::TopWeights) || data.extents.size() != 2 || !pairs.is(Kind::ChosenPairs) || !pairs.transposed ||
+      pairs.index != 1 || data.route.choice != pairs.route.choice || intAttr(op, "batch_dims", 0) != 0) {
+    return success();
+  }
+  Meaning meaning = pairs;
+  meaning.kind = Kind::ExpertTopWeight;
+  meaning.route = data.route;
+  set(op->getResult(0), reshaped(meaning, {pairs.extents[0]}));
+  return success();
+}
+
+// Zeros [S, D], or what other experts gave, with one expert's results in its tokens' rows, or added to them. A token meets
+// an expert once, so that overwriting zeros is adding.
 LogicalResult Raiser::scatter(Operation *op) {
   const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1)), updates = of(op->getOperand(2));
   int64_t rank = data.extents.size();
+  if (isa<onnx::ScatterNDOp>(op)) {
+    return scatterRows(op);
+  }
   if (!(data.is(Kind::Fill) && data.scalar == 0) || !index.is(Kind::ChosenTokens) ||
       !updates.is(Kind::ExpertWeighted) || index.expert != updates.expert ||
       index.route.choice != updates.route.choice || rank != 2 || axisAttr(op, 0, rank) != 0 ||
@@ -173,6 +216,41 @@ LogicalResult Raiser::scatter(Operation *op) {
   meaning.form = Form::SW;
   meaning.experts[updates.expert] = updates.expertWeights;
   set(op->getResult(0), reshaped(meaning, data.extents));
+  return success();
+}
+
+LogicalResult Raiser::scatterRows(Operation *op) {
+  const Meaning data = of(op->getOperand(0)), index = of(op->getOperand(1)), updates = of(op->getOperand(2));
+  auto reduction = op->getAttrOfType<StringAttr>("reduction");
+  bool adds = reduction && reduction.getValue() == "add", zeros = data.is(Kind::Fill) && data.scalar == 0;
+  bool onto = data.is(Kind::PartialSum) && !data.dense && data.route.choice == updates.route.choice &&
+              data.source == updates.source;
+  if (!(zeros || (onto && adds)) || (reduction && !adds && reduction.getValue() != "none") ||
+      !index.is(Kind::ChosenTokens) || !updates.is(Kind::ExpertWeighted) || index.expert != updates.expert ||
+      index.route.choice != updates.route.choice || data.extents.size() != 2 || index.extents.size() != 2 ||
+      index.extents[1] != Extent(1) || updates.extents.size() != 2 || index.extents[0] != updates.extents[0] ||
+      updates.extents[1] != data.extents[1]) {
+    return success();
+  }
+  Meaning meaning = updates;
+  meaning.kind = Kind::PartialSum;
+  meaning.form = Form::SW;
+  if (onto) {
+    meaning.experts = data.experts;
+  }
+  if (!meaning.experts.emplace(updates.expert, updates.expertWeights).second) {
+    return op->emitError() << "expert " << updates.expert << " is added twice";
+  }
+  set(op->getResult(0), reshaped(meaning, data.extents));
+  return emitWhole(op);
+}
+
+// The mixture, once all its experts are there.
+LogicalResult Raiser::emitWhole(Operation *op) {
+  const Meaning sum = of(op->getResult(0));
+  if (sum.is(Kind::PartialSum) && static_cast<int64_t>(sum.experts.size()) == sum.route.experts) {
+    return emitMoe(op, sum.route, sum.source, sum.experts, sum.form, sum.dense ? "experts P1" : "experts P2");
+  }
   return success();
 }
 
@@ -200,11 +278,7 @@ LogicalResult Raiser::addPartial(Operation *op) {
     } else {
       continue;
     }
-    const Meaning sum = of(op->getResult(0));
-    if (static_cast<int64_t>(sum.experts.size()) == sum.route.experts) {
-      return emitMoe(op, sum.route, sum.source, sum.experts, sum.form, sum.dense ? "experts P1" : "experts P2");
-    }
-    return success();
+    return emitWhole(op);
   }
   return success();
 }

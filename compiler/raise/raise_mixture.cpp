@@ -168,16 +168,17 @@ static Value behindBridge(Value rows) {
 std::optional<ExpertMeaning> Raiser::expertBehind(Value source, Value &input) {
   auto from = source.getDefiningOp<onnx::FromRowsOp>();
   auto down = from ? from.getRows().getDefiningOp<LinearOp>() : LinearOp();
-  if (!down || down.getBias()) {
+  if (!down) {
     return std::nullopt;
   }
   ExpertMeaning expert;
   auto viewOf = [&](LinearOp linear) { return weightViews.find(linear.getWeight())->second; };
-  expert.down = viewOf(down);
-  auto linearBehind = [&](Value rows) {
-    auto linear = behindBridge(rows).getDefiningOp<LinearOp>();
-    return linear && !linear.getBias() ? linear : LinearOp();
+  auto biasOf = [&](LinearOp linear) -> std::optional<TensorView> {
+    return linear.getBias() ? std::optional(weightViews.find(*linear.getBias())->second.selected(0, 0)) : std::nullopt;
   };
+  expert.down = viewOf(down);
+  expert.downBias = biasOf(down);
+  auto linearBehind = [&](Value rows) { return behindBridge(rows).getDefiningOp<LinearOp>(); };
   Value hidden = behindBridge(down.getInput());
   LinearOp activated, other;
   ActivateOp activate;
@@ -199,9 +200,12 @@ std::optional<ExpertMeaning> Raiser::expertBehind(Value source, Value &input) {
   expert.activation = activate.getActivation();
   if (other) {
     expert.gate = viewOf(activated);
+    expert.gateBias = biasOf(activated);
     expert.up = viewOf(other);
+    expert.upBias = biasOf(other);
   } else {
     expert.up = viewOf(activated);
+    expert.upBias = biasOf(activated);
   }
   input = inputOf(activated);
   return expert;

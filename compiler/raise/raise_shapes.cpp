@@ -186,6 +186,7 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
     meaning.axis = after[at - before.begin()];
     return accept();
   }
+  case Kind::Angle:
   case Kind::Cosine:
   case Kind::Sine:
     // Each element twice in a row.
@@ -195,8 +196,6 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
       meaning.doubled = meaning.interleaved = true;
       return accept();
     }
-    [[fallthrough]];
-  case Kind::Angle:
     return sameButOnes(from.extents, extents) && accept();
   case Kind::Cache:
     // The heads of one wide row, positions first.

@@ -154,6 +154,7 @@ private:
   mlir::LogicalResult splitHalves(mlir::Operation *op);
   mlir::LogicalResult turnHalf(mlir::Operation *op);
   mlir::LogicalResult joinTurned(mlir::Operation *op);
+  mlir::LogicalResult capScores(mlir::Operation *op);
   mlir::LogicalResult sinkColumn(mlir::Operation *op);
   mlir::LogicalResult rowMax(mlir::Operation *op);
   mlir::LogicalResult dropSinks(mlir::Operation *op);
@@ -261,7 +262,11 @@ private:
   mlir::LogicalResult nonZero(mlir::Operation *op);
   mlir::LogicalResult splitPairs(mlir::Operation *op);
   mlir::LogicalResult pairIndex(mlir::Operation *op);
+  mlir::LogicalResult joinPairs(mlir::Operation *op);
+  mlir::LogicalResult pairWeights(mlir::Operation *op);
   mlir::LogicalResult scatter(mlir::Operation *op);
+  mlir::LogicalResult scatterRows(mlir::Operation *op);
+  mlir::LogicalResult emitWhole(mlir::Operation *op);
   mlir::LogicalResult addPartial(mlir::Operation *op);
   mlir::LogicalResult emitMoe(mlir::Operation *op, const RouteMeaning &route, mlir::Value source,
                               const std::map<int64_t, ExpertMeaning> &experts, Form form, llvm::StringRef pattern);

@@ -1,0 +1,247 @@
+"""Routers and experts of the exports that no tool wrote (exports.py)."""
+from exports import ROUTERS
+from support import need
+
+np = need("numpy")
+
+
+def activation(g, kind, x):
+    if kind == "silu":
+        return g.op("Mul", x, g.op("Sigmoid", x))
+    if kind == "gelu":
+        return g.op("Gelu", x, approximate="none")
+    if kind == "gelu_tanh":
+        return g.op("Gelu", x, approximate="tanh")
+    relu = g.op("Relu", x)
+    return g.op("Mul", relu, relu) if kind == "relu2" else relu
+
+
+def shared_expert(g, x, form):
+    width = g.choose("shared width", 24, 40)
+    gate = g.linear(x, g.hidden, width)
+    y = g.linear(g.op("Mul", activation(g, "silu", gate), g.linear(x, g.hidden, width)), width, g.hidden)
+    if form == "gated":
+        y = g.op("Mul", g.op("Sigmoid", g.linear(x, g.hidden, 1)), y)
+    return y
+
+
+def route(g, flat):
+    """Weights and ids [S, k] of the chosen experts."""
+    scoring, weighing = ROUTERS[g.router]
+    experts, top = g.experts, g.top
+    logits = g.op("Gemm", flat, g.floats(experts, g.hidden, scale=1.2 * g.hidden ** -0.5 * 2), "", transB=1)
+    if scoring == "bias":
+        logits = g.op("Add", logits, g.floats(experts, scale=1))
+    if scoring.startswith("softmax"):
+        scores = g.op("Softmax", logits, axis=-1)
+    elif scoring.startswith("sigmoid") or scoring == "groups":
+        scores = g.op("Sigmoid", logits)
+    else:
+        scores = logits
+    k = g.constant([top])
+    if scoring.endswith("+") or scoring == "groups":
+        choosing = g.op("Add", scores, g.floats(experts, scale=0.1))
+        if scoring == "groups":
+            choosing = in_groups(g, choosing)
+        ids = g.op("TopK", choosing, k, outputs=2, axis=-1)[1]
+        weights = g.op("GatherElements", scores, ids, axis=1)
+    else:
+        weights, ids = g.op("TopK", scores, k, outputs=2, axis=-1)
+    if weighing == "softmax":
+        weights = g.op("Softmax", weights, axis=-1)
+    elif weighing == "sigmoid":
+        weights = g.op("Sigmoid", weights)
+    elif weighing != "raw" and weighing != "scale":
+        total = g.op("ReduceSum", weights, g.constant([-1]), keepdims=1)
+        if weighing == "clamp":
+            total = g.op("Clip", total, g.constant(1e-12))
+        elif weighing.startswith("1e"):
+            total = g.op("Add", total, g.constant(float(weighing)))
+        weights = g.op("Div", weights, total)
+    if weighing == "experts":
+        weights = g.op("Mul", weights, g.op("Gather", g.values(np.linspace(0.5, 1.5, experts)), ids, axis=0))
+    if weighing == "scale" or g.router in ("deepseek-v3", "glm", "nemotron"):
+        weights = g.op("Mul", weights, g.constant(2.5))
+    return weights, ids
+
+
+def in_groups(g, scores):
+    groups, keep = 4, 2
+    cut = g.op("Reshape", scores, g.constant([-1, groups, g.experts // groups]))
+    best = g.op("TopK", cut, g.constant([2]), outputs=2, axis=-1)[0]
+    sums = g.op("ReduceSum", best, g.constant([-1]), keepdims=0)
+    chosen = g.op("TopK", sums, g.constant([keep]), outputs=2, axis=-1)[1]
+    zeros = g.op("Expand", g.constant(0.0), g.op("Shape", sums))
+    ones = g.op("Expand", g.constant(1.0), g.op("Shape", chosen))
+    mask = g.op("Unsqueeze", g.op("ScatterElements", zeros, chosen, ones, axis=1), g.constant([-1]))
+    mask = g.op("Reshape", g.op("Expand", mask, g.constant([1, groups, g.experts // groups])), g.constant([-1, g.experts]))
+    kept = g.op("Cast", mask, to=g.onnx.TensorProto.BOOL)
+    return g.op("Where", kept, scores, g.constant(g.choose("masked by", 0.0, float("-inf"))))
+
+
+def mixture(g, x):
+    """x and the result are [1, S, hidden]."""
+    g.choose("activation", "silu", "silu", "gelu", "gelu_tanh", "relu")
+    g.choose("gated", True, True, True, False)
+    if not g.said["gated"]:
+        g.choose("squared", False, True)
+    g.choose("expert bias", False, False, True)
+    flat = g.op("Reshape", x, g.constant([-1, g.hidden]))
+    if g.form == "P0":
+        return fused(g, x, flat)
+    weights, ids = route(g, flat)
+    rows = {"P1": dense, "P2": loop, "P4": grouped}.get(g.form, gathered)(g, flat, weights, ids)
+    return g.op("Reshape", rows, g.constant([1, -1, g.hidden]))
+
+
+def form(g):
+    kind = g.said["activation"]
+    return "relu2" if kind == "relu" and g.said.get("squared") else kind
+
+
+def fused(g, x, flat):
+    """com.microsoft MoE: what ONNX Runtime's CPU kernel computes."""
+    scoring, weighing = ROUTERS[g.router]
+    logits = g.op("MatMul", flat, g.floats(g.hidden, g.experts, scale=2 * g.hidden ** -0.5))
+    if scoring == "bias":
+        logits = g.op("Add", logits, g.floats(g.experts, scale=1))
+    gated = g.said["gated"]
+    kind = "swiglu" if gated else {"gelu_tanh": "gelu"}.get(g.said["activation"], g.said["activation"])
+    rows = g.width * 2 if gated else g.width
+    biased = g.said["expert bias"]
+    mixed = g.ms("MoE", x, logits, g.floats(g.experts, rows, g.hidden), g.floats(g.experts, rows, scale=0.3) if biased else "",
+                 g.floats(g.experts, g.hidden, g.width), g.floats(g.experts, g.hidden, scale=0.3) if biased else "",
+                 activation_type=kind, k=g.top, normalize_routing_weights=int(weighing not in ("raw", "scale")),
+                 swiglu_fusion=1 if gated else None, activation_alpha=g.choose("alpha", 1.0, 1.702) if gated else None,
+                 activation_beta=g.choose("beta", 0.0, 1.0) if gated else None,
+                 swiglu_limit=g.choose("limit", None, 2.0) if gated else None)
+    return g.op("Mul", mixed, g.constant(2.5)) if weighing == "scale" else mixed
+
+
+def one(g, x):
+    """One expert's rows, with weights of its own."""
+    biased = g.said["expert bias"]
+
+    def product(rows, columns, outputs):
+        return g.linear(rows, columns, outputs, biased)
+    if not g.said["gated"]:
+        return product(activation(g, form(g), product(x, g.hidden, g.width)), g.width, g.hidden)
+    joined = g.choose("gate and up", "apart", "gate first", "up first")
+    if joined == "apart":
+        gate, up = product(x, g.hidden, g.width), product(x, g.hidden, g.width)
+    else:
+        parts = g.op("Split", product(x, g.hidden, 2 * g.width), outputs=2, axis=-1, num_outputs=2)
+        gate, up = parts if joined == "gate first" else parts[::-1]
+    return product(g.op("Mul", activation(g, form(g), gate), up), g.width, g.hidden)
+
+
+def dense(g, x, weights, ids):
+    """P1: every expert on every token, times its weight where it was chosen."""
+    total = None
+    for expert in range(g.experts):
+        y = one(g, x)
+        mask = g.op("Cast", g.op("Equal", ids, g.constant(expert)), to=g.onnx.TensorProto.FLOAT)
+        share = g.op("ReduceSum", g.op("Mul", weights, mask), g.constant([-1]), keepdims=1)
+        part = g.op("Mul", y, share)
+        total = g.op("Add", total, part) if total else part
+    return total
+
+
+def loop(g, x, weights, ids):
+    """P2: the tokens of one expert after the other."""
+    choice = g.op("Transpose", g.op("OneHot", ids, g.constant([g.experts]), g.constant([0, 1])), perm=[2, 1, 0])
+    total = g.op("ConstantOfShape", g.op("Shape", x))
+    for expert in range(g.experts):
+        own = g.op("Gather", choice, g.constant(expert), axis=0)
+        pairs = g.op("NonZero", own)
+        slots, tokens = g.op("Split", pairs, outputs=2, axis=0, num_outputs=2)
+        slots, tokens = (g.op("Squeeze", part, g.constant([0])) for part in (slots, tokens))
+        y = one(g, g.op("Gather", x, tokens, axis=0))
+        pair = g.op("Concat", *(g.op("Unsqueeze", part, g.constant([-1])) for part in (tokens, slots)), axis=-1)
+        share = g.op("Unsqueeze", g.op("GatherND", weights, pair), g.constant([-1]))
+        at = g.op("Unsqueeze", tokens, g.constant([-1]))
+        total = g.op("ScatterND", total, at, g.op("Mul", y, share), reduction="add")
+    return total
+
+
+def gathered(g, x, weights, ids):
+    """P3: the chosen experts' matrices of all tokens."""
+    top, right = g.top, g.form == "P3right"
+    pairs = g.op("Reshape", ids, g.constant([-1]))
+    single = g.op("Unsqueeze", x, g.constant([1]))
+    rows = g.op("Reshape", g.op("Tile", single, g.constant([1, top, 1])), g.constant([-1, g.hidden]))
+
+    def pick(weight):
+        if g.form == "P3nd":
+            return g.op("GatherND", weight, g.op("Unsqueeze", pairs, g.constant([-1])))
+        return g.op("Gather", weight, pairs, axis=0)
+
+    def product(rows, columns, outputs):
+        if right:
+            picked = pick(g.floats(g.experts, columns, outputs, scale=columns ** -0.5))
+            y = g.op("MatMul", g.op("Unsqueeze", rows, g.constant([1])), picked)
+            y = g.op("Squeeze", y, g.constant([1]))
+        else:
+            picked = pick(g.floats(g.experts, outputs, columns))
+            y = g.op("MatMul", picked, g.op("Unsqueeze", rows, g.constant([-1])))
+            y = g.op("Squeeze", y, g.constant([-1]))
+        return g.op("Add", y, pick(g.floats(g.experts, outputs, scale=0.3))) if g.said["expert bias"] else y
+    if not g.said["gated"]:
+        active = activation(g, form(g), product(rows, g.hidden, g.width))
+    else:
+        both = product(rows, g.hidden, 2 * g.width)
+        order = g.choose("gate|up", "gate first", "up first", "interleaved")
+        if order == "interleaved":
+            end, axis, two = g.constant([2 ** 63 - 1]), g.constant([1]), g.constant([2])
+            gate, up = (g.op("Slice", both, g.constant([at]), end, axis, two) for at in (0, 1))
+        else:
+            gate, up = g.op("Split", both, outputs=2, axis=1, num_outputs=2)[::1 if order == "gate first" else -1]
+        clamped = g.choose("clamped", False, False, True)
+        if clamped and form(g) == "silu":
+            gate, up = g.op("Clip", gate, "", g.constant(2.0)), g.op("Clip", up, g.constant(-2.0), g.constant(2.0))
+            glu = g.op("Mul", gate, g.op("Sigmoid", g.op("Mul", gate, g.constant(1.702))))
+            active = g.op("Mul", g.op("Add", up, g.constant(1.0)), glu)
+        else:
+            active = g.op("Mul", activation(g, form(g), gate), up)
+    y = product(active, g.width, g.hidden)
+    y = g.op("Mul", y, g.op("Unsqueeze", g.op("Reshape", weights, g.constant([-1])), g.constant([-1])))
+    return g.op("ReduceSum", g.op("Reshape", y, g.constant([-1, top, g.hidden])), g.constant([1]), keepdims=0)
+
+
+def grouped(g, x, weights, ids):
+    """P4 as transformers' grouped_mm is exported: pairs sorted by expert, a product for each expert's run."""
+    top, experts = g.top, g.experts
+    one_, last = g.constant(1), g.constant([-1])
+    pairs = g.op("Reshape", ids, last)
+    count = g.op("Reshape", g.op("Gather", g.op("Shape", pairs), g.constant(-1), axis=0), g.constant([1]))
+    order_ids, order = g.op("TopK", pairs, count, outputs=2, axis=-1, largest=0, sorted=1)
+    k = g.constant(top)
+    negative = g.op("Equal", g.op("Less", order, g.constant(0)), g.constant(True, np.bool_))
+    rest = g.op("Cast", g.op("Mod", order, k, fmod=0), to=g.onnx.TensorProto.BOOL)
+    less = g.op("Cast", g.op("And", negative, rest), to=g.onnx.TensorProto.INT64)
+    tokens = g.op("Sub", g.op("Div", order, k), less)
+    sorted_x = g.op("GatherND", x, g.op("Unsqueeze", tokens, last))
+    at = g.op("Unsqueeze", order, last)
+    sorted_w = g.op("GatherND", g.op("Reshape", weights, last), at)
+    f = g.onnx.TensorProto
+    bins = g.op("Div", g.op("Reshape", g.op("Cast", order_ids, to=f.FLOAT), last), g.constant((experts - 1) / experts))
+    bins = g.op("Clip", g.op("Cast", bins, to=f.INT64), g.constant(0), g.constant(experts - 1))
+    ones = g.op("Expand", g.constant(1.0), g.op("Shape", bins))
+    counts = g.op("ScatterElements", g.constant(np.zeros(experts, np.float32)), bins, ones, axis=0, reduction="add")
+    ends = g.op("Cast", g.op("CumSum", g.op("Cast", counts, to=f.INT32), g.constant(0)), to=f.INT64)
+    ends = [g.op("Squeeze", end, g.constant([0])) for end in
+            g.op("Split", ends, outputs=experts, axis=0, num_outputs=experts)]
+    runs = [g.op("Range", start, end, one_) for start, end in zip([g.constant(0)] + ends[:-1], ends)]
+
+    def product(rows, columns, outputs):
+        whole = g.floats(experts, columns, outputs, scale=columns ** -0.5)
+        parts = g.op("Split", whole, outputs=experts, axis=0, num_outputs=experts)
+        return g.op("Concat", *(g.op("MatMul", g.op("Gather", rows, run, axis=0), g.op("Squeeze", part, g.constant([0])))
+                                for run, part in zip(runs, parts)), axis=0)
+    gate, up = g.op("Split", product(sorted_x, g.hidden, 2 * g.width), outputs=2, axis=1, num_outputs=2)
+    y = product(g.op("Mul", activation(g, "silu", gate), up), g.width, g.hidden)
+    y = g.op("Mul", y, g.op("Unsqueeze", sorted_w, last))
+    all_ = g.op("Range", g.constant(0), g.op("Mul", k, g.length), one_)
+    back = g.op("ScatterND", g.op("Expand", g.constant(0), g.op("Shape", order)), at, all_)
+    y = g.op("GatherND", y, g.op("Unsqueeze", back, last))
+    return g.op("ReduceSum", g.op("Reshape", y, g.constant([-1, top, g.hidden])), g.constant([1]), keepdims=0)
