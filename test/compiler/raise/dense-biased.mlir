@@ -2,9 +2,9 @@
 // Pattern P1 with biases in every product of an expert.
 
 // CHECK: emoe.moe silu
-// CHECK-SAME: down_bias = [@{{.*}}, @{{.*}}]
-// CHECK-SAME: gate_bias = [@{{.*}}, @{{.*}}]
-// CHECK-SAME: up_bias = [@{{.*}}, @{{.*}}]
+// CHECK-SAME: down_bias = [@{{[^ ]*}}, @{{[^ ]*}}]
+// CHECK-SAME: gate_bias = [@{{[^ ]*}}, @{{[^ ]*}}]
+// CHECK-SAME: up_bias = [@{{[^ ]*}}, @{{[^ ]*}}]
 // CHECK-NOT: onnx.
 onnx.tensor @embed : tensor<32x16xf32> #emoe.source<"m", 0, f32, [16, 1]>
 onnx.tensor @router : tensor<16x2xf32> #emoe.source<"m", 4096, f32, [2, 1]>
