@@ -263,6 +263,7 @@ class Decoder(Graph):
         scale = self.choose("scale", None, 0.2)
         softcap = self.choose("softcap", 0.0, 0.0, 5.0)
         sinks = self.choose("sinks", False, False, True)
+        sinks = sinks and self.heads > 1  # one number is no row of sinks
         normed = self.choose("qk norm", "none", "none", "head", "full")
         if normed == "full":
             q, k = self.norm(q, self.heads * self.head), self.norm(k, self.kv_heads * self.head)
