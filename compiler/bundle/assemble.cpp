@@ -9,6 +9,7 @@
 #include "compiler/codegen/pack.h"
 #include "compiler/partition/partition.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringSet.h"
 #include "mlir/IR/Builders.h"
 #include "schema/kernel_abi.h"
 
@@ -41,6 +42,7 @@ public:
 
 private:
   absl::Status addModel();
+  llvm::StringSet<> lookedUp();
   void addTensors();
   absl::Status addKernels();
   absl::Status addProgram();
@@ -54,8 +56,7 @@ private:
   BundleContents contents;
   fb::BundleT &index = contents.index;
 
-  std::vector<WeightOp> residents;
-  std::vector<TableOp> tables;
+  std::vector<Operation *> residents; // WeightOp or TableOp, parallel to index.tensors
   llvm::StringMap<uint32_t> tensorIndex, kernelIndex;
   std::vector<KernelSpec> specs;
   std::vector<std::vector<ExpertWeights>> experts;  // [layer][expert]
@@ -103,28 +104,68 @@ absl::Status Assembler::addModel() {
   return absl::OkStatus();
 }
 
+// Weights of which steps read nothing but rows of token ids.
+llvm::StringSet<> Assembler::lookedUp() {
+  llvm::StringSet<> embedding, other;
+  auto note = [&](ArrayAttr list, bool embeds) {
+    auto ids = list.empty() ? OperandAttr() : dyn_cast<OperandAttr>(list[0]);
+    embeds &= ids && static_cast<fb::OperandKind>(ids.getKind()) == fb::OperandKind::TokenIds;
+    for (auto [i, attr] : llvm::enumerate(list)) {
+      if (auto name = dyn_cast<FlatSymbolRefAttr>(attr)) {
+        (embeds && i == 1 ? embedding : other).insert(name.getValue());
+      }
+    }
+  };
+  llvm::StringSet<> embedKernels;
+  for (KernelOp kernel : module.getOps<KernelOp>()) {
+    absl::StatusOr<KernelSpec> spec = specFromAttr(kernel.getSpec());
+    if (spec.ok() && spec->family == KernelFamily::Embed) {
+      embedKernels.insert(kernel.getSymName());
+    }
+  }
+  module.walk([&](Operation *op) {
+    if (auto call = dyn_cast<CallOp>(op)) {
+      note(call.getOperands(), embedKernels.contains(call.getKernel()));
+    } else if (auto run = dyn_cast<RunExpertsOp>(op)) {
+      note(run.getOperands(), false);
+    } else if (auto ahead = dyn_cast<LookAheadOp>(op)) {
+      note(lookAheadOperands(ahead), false);
+    }
+  });
+  for (const auto &entry : other) {
+    embedding.erase(entry.getKey());
+  }
+  return embedding;
+}
+
+// Tensors that the runtime need not keep in memory come last.
 void Assembler::addTensors() {
-  auto add = [&](StringRef name, int64_t rows, int64_t columns, LayoutAttr layout) {
+  const llvm::StringSet<> paged = lookedUp();
+  auto add = [&](Operation *op, StringRef name, int64_t rows, int64_t columns, LayoutAttr layout) {
     auto tensor = std::make_unique<fb::TensorT>();
     tensor->name = name.str();
     tensor->rows = rows;
     tensor->columns = columns;
     tensor->bytes = packedBytes(layout, rows, columns);
     tensor->layout = std::make_unique<fb::Layout>(toSchema(layout));
+    tensor->paged = paged.contains(name);
+    residents.push_back(op);
     tensorIndex[name] = index.tensors.size();
     index.tensors.push_back(std::move(tensor));
   };
-  for (WeightOp weight : module.getOps<WeightOp>()) {
-    if (isa<StringAttr>(*weight.getPlacement())) {
-      residents.push_back(weight);
-      add(weight.getSymName(), weight.getShape()[0], weight.getShape()[1], *weight.getLayout());
+  auto addWeights = [&](bool whichPaged) {
+    for (WeightOp weight : module.getOps<WeightOp>()) {
+      if (isa<StringAttr>(*weight.getPlacement()) && paged.contains(weight.getSymName()) == whichPaged) {
+        add(weight, weight.getSymName(), weight.getShape()[0], weight.getShape()[1], *weight.getLayout());
+      }
     }
-  }
+  };
+  addWeights(false);
   auto plain = LayoutAttr::get(module.getContext(), 32, FloatType::F32, 0, ZeroPoint::Symmetric, Codebook::Integer, 1);
   for (TableOp table : module.getOps<TableOp>()) {
-    tables.push_back(table);
-    add(table.getSymName(), 1, table.getValues().size(), plain);
+    add(table, table.getSymName(), 1, table.getValues().size(), plain);
   }
+  addWeights(true);
 }
 
 absl::Status Assembler::addKernels() {
@@ -287,12 +328,11 @@ absl::StatusOr<BundleContents> Assembler::run() {
     }
   }
   contents.tokenizer = options.tokenizer;
-  contents.tensor = [residents = residents, tables = tables, &store = store](size_t i, uint8_t *out) mutable {
-    if (i < residents.size()) {
-      WeightOp weight = residents[i];
+  contents.tensor = [residents = residents, &store = store](size_t i, uint8_t *out) {
+    if (auto weight = dyn_cast<WeightOp>(residents[i])) {
       return packTensor(weight, store, out, packedBytes(*weight.getLayout(), weight.getShape()[0], weight.getShape()[1]));
     }
-    ArrayRef<float> values = tables[i - residents.size()].getValues();
+    ArrayRef<float> values = cast<TableOp>(residents[i]).getValues();
     std::memcpy(out, values.data(), values.size() * sizeof(float));
     std::memset(out + values.size() * sizeof(float), 0, -(values.size() * sizeof(float)) % 64);
     return absl::OkStatus();

@@ -15,9 +15,11 @@
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Signals.h"
+#include "runtime/bundle/check.h"
 #include "runtime/bundle/crc32c.h"
 #include "runtime/bundle/memory_provider.h"
 #include "schema/format.h"
+#include "schema/kernel_abi.h"
 #include "schema/limits.h"
 
 namespace emoe {
@@ -250,6 +252,11 @@ absl::Status Writer::layOut() {
       tensor->offset = llvm::alignTo(resident, 64);
       resident = tensor->offset + tensor->bytes;
     }
+    uint64_t panels = 0;
+    for (auto &tensor : index.tensors) {
+      panels += tensor->paged ? llvm::divideCeil(tensor->rows, EMOE_PANEL_ROWS) : 0;
+    }
+    index.panel_crcs.assign(panels == 0 ? 0 : panels + 1, 0);
     if (absl::Status status = layOutRecords(records); !status.ok()) {
       return status;
     }
@@ -291,12 +298,29 @@ absl::Status Writer::writeResident() {
   emoe_section &resident = section(EMOE_SECTION_RESIDENT);
   std::vector<uint8_t> bytes;
   uint64_t at = 0;
+  size_t crcs = 0;
   for (auto [i, tensor] : llvm::enumerate(index.tensors)) {
     // The gap before the tensor, as zeros, and the tensor.
     size_t gap = tensor->offset - at;
     bytes.assign(gap + tensor->bytes, 0);
     if (absl::Status status = contents.tensor(i, bytes.data() + gap); !status.ok()) {
       return status;
+    }
+    if (tensor->paged) {
+      if (crcs == 0) {
+        index.panel_crcs[crcs++] = rt::Crc32c(bytes.data(), gap, resident.crc);
+      }
+      const fb::Layout &stored = *tensor->layout;
+      const rt::Layout layout = {stored.bits(), static_cast<uint8_t>(stored.float_type()),
+                                 static_cast<uint8_t>(stored.zero_point()), static_cast<uint8_t>(stored.codebook()),
+                                 stored.group(), stored.panel()};
+      uint64_t panelBytes = 0;
+      if (!rt::PanelBytes(layout, tensor->columns, &panelBytes)) {
+        return absl::InternalError(absl::StrCat("the paged tensor ", tensor->name, " has no panels"));
+      }
+      for (uint64_t panel = 0; panel < llvm::divideCeil(tensor->rows, EMOE_PANEL_ROWS); ++panel) {
+        index.panel_crcs[crcs++] = rt::Crc32c(bytes.data() + gap + panel * panelBytes, panelBytes);
+      }
     }
     resident.crc = rt::Crc32c(bytes.data(), bytes.size(), resident.crc);
     if (weights) {

@@ -31,6 +31,7 @@ absl::StatusOr<SessionPtr> startSession(LiveBundle &bundle, const RunOptions &ru
   memory.threads = run.threads != 0 ? run.threads : machineThreads();
   memory.all_logits = true;
   memory.process_bytes = 1; // the compiler's own memory has no budget
+  memory.page = false;      // weights that are packed when they are read are packed whole
   rt::MemoryPlan plan;
   if (rt::Status status = rt::PlanMemory(bundle.bundle(), memory, &plan); !status.ok()) {
     return runtimeError(status, bundle);

@@ -94,6 +94,7 @@ struct Tensor {
   uint64_t offset, bytes;  // in the resident section
   uint32_t rows, columns;
   Layout layout;
+  bool paged = false;      // need not be in memory: FORMAT.md, "paged tensors"
 };
 struct Kernel {
   Text name;
@@ -164,6 +165,7 @@ struct Bundle {
   uint32_t logits = 0;
   Span<MoeLayer> moe_layers;
   Span<uint32_t> chunk_crcs;
+  Span<uint32_t> panel_crcs;  // empty where no tensor is paged
   Span<Image> images;
   struct {
     uint32_t context = 0, chunk = 0;

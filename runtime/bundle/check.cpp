@@ -187,7 +187,7 @@ Status Checker::CheckNextUse(uint64_t keys) {
 
 // Tensors follow each other in the resident section, each at the first multiple of 64 after the one before.
 Status Checker::CheckTensors() {
-  uint64_t end = 0;
+  uint64_t end = 0, crcs = 0;
   for (uint64_t i = 0; i < b_.tensors.size; ++i) {
     const Tensor &t = b_.tensors[i];
     if (!IsPlainText(t.name)) return Bad("tensor: its name is not plain UTF-8 (tensor)", i);
@@ -204,6 +204,15 @@ Status Checker::CheckTensors() {
       return Bad("tensor: leaves the resident section (tensor, section's bytes)", i, b_.resident.length);
     }
     end = t.offset + t.bytes;  // at most the section's length
+    if (!t.paged && crcs != 0) return Bad("tensor: is not paged, but comes after one that is (tensor)", i);
+    if (!t.paged) continue;
+    if (t.layout.panel != EMOE_PANEL_ROWS || t.rows < b_.model.vocab) {
+      return Bad("tensor: is paged, but has no panels or fewer rows than there are tokens (tensor)", i);
+    }
+    crcs += (crcs == 0) + (uint64_t{t.rows} + EMOE_PANEL_ROWS - 1) / EMOE_PANEL_ROWS;
+  }
+  if (crcs != b_.panel_crcs.size) {
+    return Bad("index: panel_crcs are not those of the paged tensors (checksums, expected)", b_.panel_crcs.size, crcs);
   }
   if (end != b_.resident.length) {
     return Bad("resident section: has bytes that belong to no tensor (end of tensors, section's bytes)", end,
@@ -385,7 +394,18 @@ Status Checker::CheckKernelStep(const Step &step, uint64_t number) {
   if (step.operands.size != kernel.extents.size) {
     return Bad("step: has another number of operands than its kernel (step, operands)", number, step.operands.size);
   }
-  return CheckOperands(step, step.kernel, 0, number);
+  RT_RETURN_IF_ERROR(CheckOperands(step, step.kernel, 0, number));
+  if (!LooksUpPaged(b_, step)) return OkStatus();
+  // The runtime enters rows at any token.
+  for (uint64_t i = 2; i < step.operands.size; ++i) {
+    const Operand &operand = step.operands[i];
+    if (operand.kind == OperandKind::kNone) continue;
+    if (operand.kind != OperandKind::kBuffer || b_.buffers[operand.index].fixed != 0 ||
+        kernel.extents[i].per_token != b_.buffers[operand.index].per_token) {
+      return Bad("step: looks a paged tensor up into something else than rows of a buffer (step, operand)", number, i);
+    }
+  }
+  return OkStatus();
 }
 
 // Operands first, first + 1, ... of the step are those of `index`, which exists; the step has enough of them.
@@ -409,6 +429,9 @@ Status Checker::CheckOperands(const Step &step, uint32_t index, uint64_t first, 
         if (operand.index >= b_.tensors.size) return Bad("step: no such tensor (step, operand)", number, i);
         if (extent.fixed > b_.tensors[operand.index].bytes || extent.per_token != 0 || extent.per_position != 0) {
           return Bad(too_much, number, i);
+        }
+        if (b_.tensors[operand.index].paged && (i != 1 || !LooksUpPaged(b_, step))) {
+          return Bad("step: a paged tensor is not looked up by token ids (step, operand)", number, i);
         }
         break;
       case OperandKind::kKvKeys:
@@ -453,7 +476,8 @@ Status Checker::CheckLookAheadStep(const Step &step, uint64_t number, uint64_t n
   }
   if (step.operands.size > first + count) {
     const Operand &bias = step.operands[first + count];
-    if (bias.kind != OperandKind::kTensor || bias.index >= b_.tensors.size || b_.tensors[bias.index].bytes < scores) {
+    if (bias.kind != OperandKind::kTensor || bias.index >= b_.tensors.size || b_.tensors[bias.index].bytes < scores ||
+        b_.tensors[bias.index].paged) {
       return Bad("step: the selection bias is no tensor of its size (step, operand)", number, first + count);
     }
   }
@@ -598,6 +622,25 @@ bool PackedBytes(const Layout &layout, uint64_t rows, uint64_t columns, uint64_t
   if (!CheckedMul(padded / layout.group, kScaleBytes + PayloadBytes(layout, layout.group), &panel)) return false;
   if (rest != 0 && !CheckedAdd(panel, kScaleBytes + PayloadBytes(layout, rest), &panel)) return false;
   return CheckedRoundUp(panel, 32, &panel) && CheckedMul(panels, panel, bytes) && CheckedRoundUp(*bytes, 64, bytes);
+}
+
+bool PanelBytes(const Layout &layout, uint64_t columns, uint64_t *bytes) {
+  uint64_t two = 0;  // no padding comes behind two panels
+  if (layout.panel != EMOE_PANEL_ROWS || !PackedBytes(layout, 2 * EMOE_PANEL_ROWS, columns, &two)) return false;
+  *bytes = two / 2;
+  return true;
+}
+
+uint64_t BytesBeforePaged(const Bundle &bundle) {
+  for (const Tensor &tensor : bundle.tensors) {
+    if (tensor.paged) return tensor.offset;
+  }
+  return bundle.resident.length;
+}
+
+bool LooksUpPaged(const Bundle &bundle, const Step &step) {
+  return step.kind == StepKind::kKernel && step.operands.size > 1 && step.operands[0].kind == OperandKind::kTokenIds &&
+         step.operands[1].kind == OperandKind::kTensor && bundle.tensors[step.operands[1].index].paged;
 }
 
 bool IsPlainText(const Text &text) {

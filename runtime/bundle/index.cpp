@@ -27,10 +27,10 @@ static_assert(sizeof(Record) == 16 && offsetof(Record, first_crc) == 8 && offset
 namespace id {
 enum Bundle : uint16_t {
   kModel, kTensors, kBuffers, kKvLayers, kKernels, kSteps, kLogits, kMoeLayers, kChunkCrcs, kImages, kPlan, kProvenance,
-  kPredictors, kWidths, kCalibration
+  kPredictors, kWidths, kCalibration, kPanelCrcs
 };
 enum Model : uint16_t { kArchitecture, kVocab, kHidden, kLayers, kContext, kFirstToken, kStopTokens, kParameters };
-enum Tensor : uint16_t { kTensorName, kTensorOffset, kTensorBytes, kTensorRows, kTensorColumns, kTensorLayout };
+enum Tensor : uint16_t { kTensorName, kTensorOffset, kTensorBytes, kTensorRows, kTensorColumns, kTensorLayout, kPaged };
 enum Kernel : uint16_t { kKernelName, kExtents, kTilesFixed, kTilesPerToken };
 enum Step : uint16_t { kKind, kKernel, kOperands, kLayer, kRows, kRouter, kScore };
 enum Variant : uint16_t {
@@ -89,6 +89,7 @@ class Walk {
     out_->kv_layers = in_.Vector<KvLayer>(root, id::kKvLayers, EMOE_LIMIT_LAYERS);
     out_->logits = in_.Scalar<uint32_t>(root, id::kLogits, 0);
     out_->chunk_crcs = in_.Vector<uint32_t>(root, id::kChunkCrcs, UINT32_MAX);
+    out_->panel_crcs = in_.Vector<uint32_t>(root, id::kPanelCrcs, UINT32_MAX);
     List(&out_->tensors, root, id::kTensors, EMOE_LIMIT_TENSORS, &Walk::ReadTensor);
     List(&out_->kernel_table, root, id::kKernels, EMOE_LIMIT_KERNELS, &Walk::ReadKernel);
     List(&out_->steps, root, id::kSteps, EMOE_LIMIT_STEPS, &Walk::ReadStep);
@@ -182,6 +183,7 @@ class Walk {
     tensor.rows = in_.Scalar<uint32_t>(t, id::kTensorRows, 0);
     tensor.columns = in_.Scalar<uint32_t>(t, id::kTensorColumns, 0);
     in_.Struct(t, id::kTensorLayout, &tensor.layout);  // absent: all zeros, which no layout is
+    tensor.paged = in_.Scalar<uint8_t>(t, id::kPaged, 0) != 0;
     return tensor;
   }
 

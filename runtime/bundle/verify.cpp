@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/bundle/bundle.h"
+#include "runtime/bundle/check.h"
 #include "runtime/bundle/crc32c.h"
 #include "runtime/bundle/sections.h"
 #include "schema/format.h"
@@ -42,6 +43,7 @@ class Verifier {
     if (!same) return Error(StatusCode::kBadBundle, "header: changed since the bundle was opened");
     Report(EMOE_SECTION_ALIGN);
     for (auto section : kChecked) RT_RETURN_IF_ERROR(VerifySection(bundle_.*section));
+    RT_RETURN_IF_ERROR(VerifyPanels());
     return VerifyRecords();
   }
 
@@ -64,6 +66,35 @@ class Verifier {
     }
     Report((EMOE_SECTION_ALIGN - section.length % EMOE_SECTION_ALIGN) % EMOE_SECTION_ALIGN);
     return crc == section.crc ? OkStatus() : Damaged(section, crc);
+  }
+
+  // The resident section is right as a whole; so must be what is read of it piece by piece.
+  Status VerifyPanels() {
+    if (bundle_.panel_crcs.size == 0) return OkStatus();
+    uint64_t number = 0;
+    RT_RETURN_IF_ERROR(VerifyPanel(0, BytesBeforePaged(bundle_), number++));
+    for (const Tensor &tensor : bundle_.tensors) {
+      uint64_t bytes = 0;
+      if (!tensor.paged || !PanelBytes(tensor.layout, tensor.columns, &bytes)) continue;
+      for (uint64_t at = 0; at + bytes <= tensor.bytes; at += bytes) {
+        RT_RETURN_IF_ERROR(VerifyPanel(tensor.offset + at, bytes, number++));
+      }
+    }
+    return OkStatus();
+  }
+
+  Status VerifyPanel(uint64_t offset, uint64_t bytes, uint64_t number) {
+    constexpr uint64_t kBlock = EMOE_CHUNK_BYTES;
+    uint32_t crc = 0;
+    for (uint64_t at = 0; at < bytes;) {
+      const uint64_t size = bytes - at < kBlock ? bytes - at : kBlock;
+      RT_RETURN_IF_ERROR(provider_.Read(bundle_.resident.offset + offset + at, block_, size));
+      crc = Crc32c(block_, size, crc);
+      at += size;
+    }
+    if (crc == bundle_.panel_crcs[number]) return OkStatus();
+    return Error(StatusCode::kBadBundle, "resident section: not what panel_crcs say (checksum's number, CRC-32C there)",
+                 number, crc);
   }
 
   Status VerifyRecords() {

@@ -32,6 +32,39 @@ Status ExpertRunner::Take(const ReadDone *done, uint32_t count, bool waited) {
   return first;
 }
 
+Status ExpertRunner::ReadPages(ReadRequest *requests, uint32_t count) {
+  constexpr uint32_t kTag = kReadDepth;  // no flight's
+  ReadDone done[kReadDepth];
+  Status first = OkStatus();
+  uint64_t start = clock_->Now();
+  uint32_t submitted = 0;
+  for (uint32_t left = count; left != 0;) {
+    while (submitted < count && flights_ + submitted - (count - left) < kReadDepth) {
+      requests[submitted].tag = kTag;
+      reader_->Submit(requests[submitted++]);
+    }
+    uint32_t ended = 0, records = 0;
+    Status status = reader_->Wait(done, &ended);
+    if (!status.ok()) {
+      hung_ = true;
+      return status;
+    }
+    for (uint32_t i = 0; i < ended; ++i) {
+      if (done[i].tag != kTag) {
+        done[records++] = done[i];
+        continue;
+      }
+      --left;
+      if (first.ok()) first = done[i].status;
+    }
+    // Outside of a step no task waits, so nothing can fail.
+    Status taken = Take(done, records, false);
+    if (first.ok()) first = taken;
+  }
+  stall_ns_ += clock_->Now() - start;
+  return first;
+}
+
 // Compares the checksums of what came, all threads together.
 void ExpertRunner::Check(const ReadDone *done, uint32_t count) {
   checking_count_ = 0;

@@ -61,6 +61,12 @@ class ExpertRunner {
     if (flights_ != 0 || distance_ <= Schedule::kReach) Tend();
   }
 
+  // Reads what is no record, between steps, beside predicted records that are on their way; tags are set here. All have
+  // ended unless reading itself hung (`hung`).
+  Status ReadPages(ReadRequest *requests, uint32_t count);
+  // Once more, past the page cache.
+  Status ReadPagesAgain(const ReadRequest &request) { return reader_->ReadAgain(request); }
+
   // Whether predictions are of use now: not where nothing is read ahead and the cache's policy does not ask for them.
   bool heeds_predictions() const { return schedule_.active() || cache_.policy() == CachePolicy::kNextUse; }
 

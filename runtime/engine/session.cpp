@@ -3,6 +3,8 @@
 
 #include <initializer_list>
 
+#include "runtime/bundle/check.h"
+
 namespace emoe::rt {
 namespace {
 
@@ -22,6 +24,7 @@ SessionStats Session::stats() const {
   SessionStats stats;
   stats.tokens = tokens_;
   runner_.AddTo(&stats);
+  panels_.AddTo(&stats);
   return stats;
 }
 
@@ -102,6 +105,25 @@ void Session::LookAhead(const Step &step, uint32_t count) {
   runner_.EndLooking(start);
 }
 
+// The step's kernel, on as many tokens at a time as there is room for panels.
+Status Session::LookUp(const Step &step, const int32_t *tokens, uint32_t count) {
+  for (uint32_t first = 0; first < count;) {
+    const uint32_t left = count - first, some = left < panels_.most_tokens() ? left : panels_.most_tokens();
+    RT_RETURN_IF_ERROR(panels_.Bring(step.operands[1].index, tokens + first, some));
+    emoe_kernel_args args = {};
+    for (size_t i = 2; i < step.operands.size; ++i) args.operand[i] = Resolve(step.operands[i], tokens, first);
+    args.operand[0] = const_cast<int32_t *>(panels_.rows());
+    args.operand[1] = const_cast<char *>(panels_.weights());
+    args.tokens = some;
+    args.position = static_cast<int64_t>(position_ + first);
+    args.capacity = static_cast<int64_t>(plan_.capacity);
+    CallKernel(step.kernel, args);
+    runner_.Pump();
+    first += some;
+  }
+  return OkStatus();
+}
+
 Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count) {
   if (step.kind == StepKind::kLookAhead) {
     LookAhead(step, count);
@@ -126,6 +148,7 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
     if (status.ok() && tap_ != nullptr) tap_(tap_user_, *this, step, count);
     return status;
   }
+  if (plan_.panels != 0 && LooksUpPaged(*bundle_, step)) return LookUp(step, tokens, count);
   args.tokens = count;
   args.position = static_cast<int64_t>(position_ + first);
   args.capacity = static_cast<int64_t>(plan_.capacity);

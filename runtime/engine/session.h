@@ -9,6 +9,7 @@
 
 #include "runtime/bundle/bundle.h"
 #include "runtime/engine/expert_runner.h"
+#include "runtime/engine/panels.h"
 #include "runtime/engine/stats.h"
 #include "runtime/engine/threads.h"
 #include "runtime/experts/predict.h"
@@ -127,6 +128,7 @@ class Session {
   Status StartPredictor(Provider &provider, const SessionOptions &options);
   Status RunChunk(const int32_t *tokens, uint32_t count, Want want);
   Status RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count);
+  Status LookUp(const Step &step, const int32_t *tokens, uint32_t count);
   void CallKernel(uint32_t kernel, const emoe_kernel_args &args);
   void LookAhead(const Step &step, uint32_t count);
   void *Resolve(const Operand &operand, const int32_t *tokens, uint32_t first) const;
@@ -142,6 +144,7 @@ class Session {
   Reader *reader_ = nullptr;
   ThreadPool pool_;
   ExpertRunner runner_;
+  Panels panels_;               // where plan_.panels is not 0
   Predictor predictor_;
   bool predicting_ = false;     // whether prediction is of use: not all records fit, or it was asked for
   int32_t *ranked_ = nullptr;   // scratch of LookAhead

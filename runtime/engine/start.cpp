@@ -6,6 +6,7 @@
 #include <new>
 
 #include "runtime/engine/session.h"
+#include "runtime/bundle/check.h"
 #include "runtime/bundle/crc32c.h"
 #include "runtime/bundle/predictors.h"
 #include "runtime/memory/usage.h"
@@ -195,11 +196,20 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
 
   // Pages that reads and the budget's arithmetic count in whole pages come first.
   auto *slots = static_cast<char *>(arena_.Take(plan_.slots * plan_.slot_bytes, kPageBytes));
-  resident_ = static_cast<char *>(arena_.Take(bundle_->resident.length, kPageBytes));
-  if (slots == nullptr || resident_ == nullptr) return NoRoom("the arena has no room for the weights");
-  AskForLargePages(resident_, bundle_->resident.length);
+  auto *panels = static_cast<char *>(arena_.Take(plan_.panels, kPageBytes));
+  Section resident = bundle_->resident;
+  if (plan_.panels != 0) {
+    resident.length = BytesBeforePaged(*bundle_);
+    resident.crc = bundle_->panel_crcs[0];
+    panels_.Init(*bundle_, PlanPanels(*bundle_, plan_.chunk), panels, &runner_);
+  }
+  resident_ = static_cast<char *>(arena_.Take(resident.length, kPageBytes));
+  if (slots == nullptr || panels == nullptr || resident_ == nullptr) {
+    return NoRoom("the arena has no room for the weights");
+  }
+  AskForLargePages(resident_, resident.length);
   if (plan_.expert_bytes == plan_.slots * plan_.slot_bytes) AskForLargePages(slots, plan_.expert_bytes);
-  RT_RETURN_IF_ERROR(ReadSection(provider, bundle_->resident, resident_));
+  RT_RETURN_IF_ERROR(ReadSection(provider, resident, resident_));
   if (options.memory.tokenizer && bundle_->tokenizer.present) {
     tokenizer_ = arena_.Take(bundle_->tokenizer.length, 64);
     if (tokenizer_ == nullptr) return NoRoom("the arena has no room for the tokenizer");

@@ -12,7 +12,8 @@ struct SessionStats {
   uint64_t tokens = 0;           // computed
   uint64_t hits = 0, misses = 0;  // records that a layer step needed: in memory, or not
   uint64_t bytes_read = 0;       // of records
-  uint64_t rereads = 0;          // records whose checksum was wrong at first
+  uint64_t rereads = 0;          // records and panels whose checksum was wrong at first
+  uint64_t panels_read = 0, panel_bytes_read = 0;  // of paged tensors
   uint64_t stall_ns = 0;         // time in which nothing but reading went on
   uint64_t compute_ns = 0;       // time in which experts were computed
   // Records that a layer step needed and a predicted read had brought, or was bringing.

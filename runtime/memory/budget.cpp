@@ -4,7 +4,9 @@
 
 #include <initializer_list>
 
+#include "runtime/bundle/check.h"
 #include "runtime/experts/cache.h"
+#include "runtime/memory/panels.h"
 #include "schema/kernel_abi.h"
 
 namespace emoe::rt {
@@ -147,6 +149,11 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
   p.slot_bytes = sizes.largest;
   p.bookkeeping = Bookkeeping(bundle, p.chunk, checked);
 
+  // Without its paged tensors the resident section may leave more to the experts.
+  const uint64_t head = checked.RoundUp(BytesBeforePaged(bundle), kPageBytes);
+  const uint64_t panels = checked.RoundUp(PlanPanels(bundle, p.chunk).bytes(), kPageBytes);
+  const uint64_t saved = options.page && panels != 0 && head + panels < p.resident ? p.resident - head - panels : 0;
+
   uint64_t fixed = p.process;
   for (uint64_t part : {p.index, p.image, p.resident, p.tokenizer, p.kv, p.activations, p.stacks, p.bookkeeping}) {
     fixed = checked.Add(fixed, part);
@@ -163,12 +170,17 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
     return slots < p.records ? slots : p.records;
   };
   uint64_t least = checked.Mul(fewest, p.slot_bytes);
-  p.floor = checked.Add(checked.Add(fixed, least), tables(fewest));
+  p.floor = checked.Add(checked.Add(fixed - saved, least), tables(fewest));
   p.recommended = checked.Add(checked.Add(fixed, p.record_bytes), tables(p.records));
   if (checked.overflow()) {
     return Error(StatusCode::kBadBundle, "the memory that this bundle asks for overflows 64 bits");
   }
   uint64_t budget = options.budget == 0 ? p.recommended : options.budget;
+  if (saved != 0 && budget < p.recommended) {
+    fixed -= saved;
+    p.resident = head;
+    p.panels = panels;
+  }
   if (budget < p.floor) {
     *plan = p;
     return Error(StatusCode::kBudget, "the memory budget is too small; bytes needed:", p.floor, budget);
@@ -202,6 +214,7 @@ Status PlanMemory(const Bundle &bundle, const MemoryOptions &options, MemoryPlan
   for (uint32_t chunk = plan->chunk; chunk <= kLongChunk / 2 && chunk * 2 <= plan->context;) {
     chunk *= 2;
     if (!PlanChunk(bundle, options, chunk, &longer).ok() || !HoldsAll(longer) || longer.total > most) break;
+    if ((longer.panels != 0) != (plan->panels != 0)) break;
     longer.floor = plan->floor;  // what less memory is enough for has short chunks
     longer.recommended = plan->recommended;
     *plan = longer;

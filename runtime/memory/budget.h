@@ -50,11 +50,13 @@ struct MemoryOptions {
   uint64_t process_bytes = 0;  // anonymous memory of the process before the session, without the index
   bool all_logits = false;     // logits of every row of a chunk, not of its last one only
   bool tokenizer = false;      // the tokenizer's tables are loaded too
+  bool page = true;            // paged tensors need not be in memory where not all records can be
 };
 
 // All in bytes unless said otherwise. `total` = everything below but floor and recommended.
 struct MemoryPlan {
   uint64_t process = 0, index = 0, image = 0, resident = 0, tokenizer = 0, kv = 0, activations = 0;
+  uint64_t panels = 0;        // for panels of paged tensors; 0: they are resident
   uint64_t bookkeeping = 0, stacks = 0;
   uint64_t slot_bytes = 0;    // address space of one slot: the largest record
   uint64_t slots = 0;         // number of slots: the most records that fit
@@ -73,7 +75,7 @@ struct MemoryPlan {
   // What the session maps in one piece: all but process, index and image. Slots whose record is smaller than the largest
   // do not touch all of theirs.
   uint64_t arena() const {
-    return resident + tokenizer + kv + activations + bookkeeping + stacks + slots * slot_bytes;
+    return resident + panels + tokenizer + kv + activations + bookkeeping + stacks + slots * slot_bytes;
   }
 };
 

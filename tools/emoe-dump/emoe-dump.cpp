@@ -121,7 +121,7 @@ private:
     for (size_t i = 0; i < b.tensors.size; ++i) {
       const Tensor &t = b.tensors[i];
       out << "tensor " << i << ": " << str(t.name) << " [" << t.rows << ", " << t.columns << "] "
-          << layoutText(t.layout) << ", offset " << t.offset << ", " << t.bytes << " bytes\n";
+          << layoutText(t.layout) << ", offset " << t.offset << ", " << t.bytes << " bytes" << (t.paged ? ", paged" : "") << "\n";
     }
     for (size_t i = 0; i < b.buffers.size; ++i) {
       const Buffer &buffer = b.buffers[i];
@@ -288,6 +288,7 @@ private:
       layout(t.layout);
       number("offset", t.offset);
       number("bytes", t.bytes);
+      j.attribute("paged", t.paged);
     });
     list("buffers", b.buffers, [&](const Buffer &buffer) {
       number("fixed", buffer.fixed);

@@ -119,11 +119,13 @@ void Summary(const Options &options, const Session &session, const Times &times)
   if (options.json) {
     Print("{\"prompt_tokens\": %llu, \"prompt_tokens_per_second\": %.3f, \"generated_tokens\": %llu, "
           "\"tokens_per_second\": %.3f, \"first_token_seconds\": %.4f, \"hits\": %llu, \"misses\": %llu, "
-          "\"bytes_read\": %llu, \"rereads\": %llu, \"stall_seconds\": %.4f, \"peak\": %llu, \"budget\": %llu, "
+          "\"bytes_read\": %llu, \"panels_read\": %llu, \"panel_bytes_read\": %llu, \"rereads\": %llu, "
+          "\"stall_seconds\": %.4f, \"peak\": %llu, \"budget\": %llu, "
           "\"slots\": %llu, \"records\": %llu, \"seed\": %llu, \"mib_per_token\": %.5f, \"stall_ms_per_token\": %.4f, "
           "\"p50_ms\": %.4f, \"p99_ms\": %.4f, ",
           number(times.prompt_tokens), prompt_speed, number(times.generated), speed, first, number(stats.hits),
-          number(stats.misses), number(stats.bytes_read), number(stats.rereads),
+          number(stats.misses), number(stats.bytes_read), number(stats.panels_read),
+          number(stats.panel_bytes_read), number(stats.rereads),
           static_cast<double>(stats.stall_ns) / 1e9, number(peak), number(budget), number(session.plan().mean_slots()),
           number(session.plan().records), number(options.sample.seed), mib, stall, p50, p99);
     PrintPrefetchJson(session);
@@ -141,6 +143,10 @@ void Summary(const Options &options, const Session &session, const Times &times)
         number(session.plan().slot_bytes), static_cast<int>(session.isa().size), session.isa().data,
         session.reader_name(), session.direct() ? " direct" : "", session.plan().threads, session.plan().chunk,
         number(options.sample.seed));
+    if (session.plan().panels != 0) {
+      Log("embedding paged: %llu panels read, %llu bytes; memory for panels %llu bytes\n", number(stats.panels_read),
+          number(stats.panel_bytes_read), number(session.plan().panels));
+    }
     Log("a token: p50 %.3f ms, p99 %.3f ms, %.3f MiB read, %.3f ms waited for storage\n", p50, p99, mib, stall);
     PrintPrefetch(session, Log);
   }

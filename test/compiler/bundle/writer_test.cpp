@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -50,6 +51,32 @@ private:
 std::vector<uint8_t> readFile(const std::string &path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// The embedding, moved behind all else; a damaged byte shows in the part that it belongs to.
+TEST(BundleWriter, PagedTensorsHaveAChecksumPerPanel) {
+  BundleContents contents = test::smallModel();
+  fb::BundleT &index = contents.index;
+  std::rotate(index.tensors.begin(), index.tensors.begin() + 1, index.tensors.end());
+  index.tensors[3]->paged = true;
+  index.steps[0]->operands[1] = fb::Operand(fb::OperandKind::Tensor, 3);
+  index.steps[1]->operands[1] = fb::Operand(fb::OperandKind::Tensor, 0);
+  index.steps[11]->operands[1] = fb::Operand(fb::OperandKind::Tensor, 1);
+  contents.tensor = [&, unmoved = contents.tensor](size_t i, uint8_t *out) { return unmoved((i + 1) % 4, out); };
+  auto bytes = writeBundleToMemory(contents);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  rt::MemoryProvider provider(bytes->data(), bytes->size());
+  rt::Bundle bundle;
+  ASSERT_TRUE(OpenBundle(provider, &bundle).ok());
+  EXPECT_TRUE(VerifyBundle(provider, bundle, nullptr, nullptr).ok());
+  ASSERT_TRUE(bundle.tensors[3].paged);
+  ASSERT_EQ(bundle.panel_crcs.size, 1u + 7);
+  const uint8_t *resident = bytes->data() + bundle.resident.offset, *embedding = resident + bundle.tensors[3].offset;
+  EXPECT_EQ(rt::Crc32c(resident, bundle.tensors[3].offset), bundle.panel_crcs[0]);
+  for (uint64_t panel = 0; panel < 7; ++panel) {
+    EXPECT_EQ(rt::Crc32c(embedding + panel * 1088, 1088), bundle.panel_crcs[1 + panel]) << panel;
+  }
+  CloseBundle(&bundle);
 }
 
 TEST(BundleWriter, RoundTripsEveryNumberAndByte) {

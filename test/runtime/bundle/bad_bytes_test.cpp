@@ -184,6 +184,7 @@ void ExpectSameIndex(const Bundle &b, const fb::Bundle &f) {
   ExpectSameBytes(b.buffers, f.buffers());
   ExpectSameBytes(b.kv_layers, f.kv_layers());
   ExpectSameBytes(b.chunk_crcs, f.chunk_crcs());
+  ExpectSameBytes(b.panel_crcs, f.panel_crcs());
   EXPECT_EQ(b.logits, f.logits());
   ASSERT_EQ(b.tensors.size, f.tensors() ? f.tensors()->size() : 0);
   for (uint32_t i = 0; i < b.tensors.size; ++i) {
@@ -191,7 +192,7 @@ void ExpectSameIndex(const Bundle &b, const fb::Bundle &f) {
     const fb::Tensor &theirs = *f.tensors()->Get(i);
     ExpectSame(ours.name, theirs.name());
     EXPECT_TRUE(ours.offset == theirs.offset() && ours.bytes == theirs.bytes() && ours.rows == theirs.rows() &&
-                ours.columns == theirs.columns());
+                ours.columns == theirs.columns() && ours.paged == theirs.paged());
     const Layout none{};
     EXPECT_EQ(std::memcmp(&ours.layout, theirs.layout() ? static_cast<const void *>(theirs.layout()) : &none, 8), 0);
   }

@@ -1,6 +1,7 @@
 // Every rule of FORMAT.md's "validation" about the index, broken one at a time: which code, which text, which numbers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -69,12 +70,31 @@ constexpr const char *kCurve =
     "plan: the hit curve does not ascend by slots, or has more than there are records (point, slots)";
 constexpr const char *kRate = "plan: a hit rate is not between 0 and 1 (point)";
 constexpr const char *kNoLayers = "next_use: a block has no such layers (block)";
+constexpr const char *kPanelCrcs = "index: panel_crcs are not those of the paged tensors (checksums, expected)";
+constexpr const char *kNotLookedUp = "step: a paged tensor is not looked up by token ids (step, operand)";
+constexpr const char *kLookUpInto =
+    "step: looks a paged tensor up into something else than rows of a buffer (step, operand)";
 constexpr uint64_t kRecords = 6, kNextUseRows = 18;
 
 fb::CacheChoice choice(uint32_t slots, int policy = 0, uint8_t per_layer = 0, uint8_t power = 2) {
   return fb::CacheChoice(slots, 0, 64, static_cast<fb::CachePolicy>(policy), power, 0, per_layer);
 }
 fb::NextUseT &nextUse(B &b) { return *b.plan->next_use; }
+
+// The embedding comes last, and is paged.
+void page(B &b) {
+  std::rotate(b.tensors.begin(), b.tensors.begin() + 1, b.tensors.end());
+  uint64_t end = 0;
+  for (auto &tensor : b.tensors) {
+    tensor->offset = (end + 63) / 64 * 64;
+    end = tensor->offset + tensor->bytes;
+  }
+  b.tensors[3]->paged = true;
+  b.panel_crcs.assign(1 + 7, 0);
+  b.steps[0]->operands[1] = Op(Kind::Tensor, 3);
+  b.steps[1]->operands[1] = Op(Kind::Tensor, 0);
+  b.steps[11]->operands[1] = Op(Kind::Tensor, 1);
+}
 
 fb::WidthsT &widths(B &b) {
   b.widths = std::make_unique<fb::WidthsT>();
@@ -209,6 +229,30 @@ const Case kCases[] = {
      [](B &b) { b.tensors[3]->columns = 17, b.tensors[3]->bytes = 128; }},
     {"resident section: has bytes that belong to no tensor (end of tensors, section's bytes)", 15264, 15360,
      [](B &b) { b.tensors.pop_back(); }},
+    // Paged tensors
+    {"tensor: is not paged, but comes after one that is (tensor)", 1, 0, [](B &b) { b.tensors[0]->paged = true; }},
+    {"tensor: is paged, but has no panels or fewer rows than there are tokens (tensor)", 3, 0,
+     [](B &b) { b.tensors[3]->paged = true; }},
+    {"tensor: is paged, but has no panels or fewer rows than there are tokens (tensor)", 3, 0,
+     [](B &b) { page(b), b.model->vocab = 128; }},
+    {kPanelCrcs, 0, 8, [](B &b) { page(b), b.panel_crcs.clear(); }},
+    {kPanelCrcs, 9, 8, [](B &b) { page(b), b.panel_crcs.push_back(0); }},
+    {kPanelCrcs, 1, 0, [](B &b) { b.panel_crcs.push_back(0); }},
+    {kNotLookedUp, 1, 1, [](B &b) { page(b), b.steps[1]->operands[1] = Op(Kind::Tensor, 3); }},
+    {kNotLookedUp, 11, 1, [](B &b) { page(b), b.steps[11]->operands[1] = Op(Kind::Tensor, 3); }},
+    {kNotLookedUp, 0, 1, [](B &b) { page(b), b.steps[0]->operands[0] = Op(Kind::Buffer, 0); }},
+    {kNotLookedUp, 0, 2,
+     [](B &b) {
+       page(b), b.steps[0]->operands[2] = Op(Kind::Tensor, 3);
+       b.kernels[0]->extents[2] = fb::Extent(256, 0, 0);
+     }},
+    {kLookUpInto, 0, 2, [](B &b) { page(b), b.buffers[0] = fb::Buffer(64, 256, 0, fb::Rows::All); }},
+    {kLookUpInto, 0, 2, [](B &b) { page(b), b.buffers[0] = fb::Buffer(0, 512, 0, fb::Rows::All); }},
+    {kLookUpInto, 0, 2,
+     [](B &b) {
+       page(b), b.steps[0]->operands[2] = Op(Kind::KvKeys, 0);
+       b.kernels[0]->extents[2] = fb::Extent(0, 0, 4);
+     }},
     // Buffers, caches
     {"buffer: larger than the format allows (buffer)", 1, 0,
      [](B &b) { b.buffers[1] = fb::Buffer((1ull << 40) + 1, 256, 1, fb::Rows::All); }},
@@ -523,6 +567,18 @@ TEST(BadIndex, KeysThatDoNotAscendAreRefused) {
     EXPECT_EQ(status.detail, 0u);
     EXPECT_EQ(status.detail2, static_cast<uint64_t>(bad));
   }
+  CloseBundle(&bundle);
+}
+
+TEST(BadIndex, PagedTensorsAreGood) {
+  std::vector<uint8_t> bytes = test::bundleWithIndex(page);
+  MemoryProvider provider(bytes.data(), bytes.size());
+  Bundle bundle;
+  Status status = OpenBundle(provider, &bundle);
+  EXPECT_TRUE(status.ok()) << status.what << " " << status.detail << " " << status.detail2;
+  // The section's checksum is right; those of its parts were not made.
+  EXPECT_STREQ(VerifyBundle(provider, bundle, nullptr, nullptr).what,
+               "resident section: not what panel_crcs say (checksum's number, CRC-32C there)");
   CloseBundle(&bundle);
 }
 

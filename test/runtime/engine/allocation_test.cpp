@@ -41,13 +41,15 @@ TEST(Allocation, NonePerToken) {
   counting = false;
   ASSERT_EQ(allocations, 1);
   for (IoMode io : {IoMode::kAuto, IoMode::kPread}) {
-    Model model;
+    Model model(kSyscalls, 12 * 1024, true);
     SessionOptions options = Options(3, 4);
     options.io = io;
     options.memory.all_logits = false;
+    options.memory.budget = Floor(model, options);
     Status status;
     SessionPtr session = Make(model, options, &status);
     ASSERT_TRUE(status.ok());
+    ASSERT_NE(session->plan().panels, 0u);
     std::vector<int32_t> tokens = Tokens(20);
     allocations = 0;
     counting = true;

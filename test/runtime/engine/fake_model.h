@@ -27,6 +27,7 @@ namespace emoe::rt::fake {
 constexpr int kWidth = 64, kVocab = 40, kLayers = 3, kExperts = 7, kTopK = 2;
 constexpr uint32_t kHalf = kWidth * kWidth * sizeof(float), kRecordBytes = 2 * kHalf;
 constexpr uint32_t kRowBytes = kWidth * sizeof(float), kLogitBytes = 64 * sizeof(float);
+constexpr uint32_t kPanelBytes = 16 * kRowBytes, kPanels = 64;
 
 // The arithmetic, shared by kernels and reference: sums in ascending order.
 inline void Multiply(const float *w, const float *x, float *y, int first, int last) {
@@ -117,7 +118,9 @@ struct Model {
   FileProvider provider;
   std::vector<float> table, experts;  // resident embedding (also the logits' matrix); records
 
-  explicit Model(const Syscalls &calls = kSyscalls, uint32_t chunk_bytes = 12 * 1024) : provider(calls) {
+  // `paged`: the embedding is another tensor than the logits' matrix, behind 64 bytes, and need not be in memory.
+  explicit Model(const Syscalls &calls = kSyscalls, uint32_t chunk_bytes = 12 * 1024, bool paged = false)
+      : provider(calls) {
     std::mt19937 random(7);
     std::uniform_real_distribution<float> real(-0.2f, 0.2f);
     table.resize(64 * kWidth);
@@ -154,7 +157,7 @@ struct Model {
 
     auto buffer = [](uint32_t i) { return Operand{OperandKind::kBuffer, i}; };
     Operand tensor{OperandKind::kTensor, 0}, none{OperandKind::kNone, 0};
-    operands.push_back({{OperandKind::kTokenIds, 0}, tensor, buffer(0)});
+    operands.push_back({{OperandKind::kTokenIds, 0}, {OperandKind::kTensor, paged ? 2u : 0u}, buffer(0)});
     AddStep(0, Rows::kAll);
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
       Operand keys{OperandKind::kKvKeys, layer}, values{OperandKind::kKvValues, layer};
@@ -177,8 +180,24 @@ struct Model {
 
     bundle.model.vocab = kVocab;
     bundle.model.context = 64;
-    embedding = {{}, 0, table.size() * 4, 64, kWidth, {32, 0, 0, 0, 0, 1}};
-    bundle.tensors = {&embedding, 1};
+    const uint64_t table_bytes = table.size() * 4;
+    const char *bytes = reinterpret_cast<const char *>(table.data());
+    resident.assign(bytes, bytes + table_bytes);
+    tensors = {{{}, 0, table_bytes, 64, kWidth, {32, 0, 0, 0, 0, 1}}};
+    if (paged) {
+      resident.insert(resident.end(), 64, 'x');
+      panel_crcs.push_back(Crc32c(resident.data(), resident.size()));
+      // The rest of a vocabulary that is much larger than what is kept of it.
+      resident.insert(resident.end(), bytes, bytes + table_bytes);
+      resident.resize(table_bytes + 64 + kPanels * kPanelBytes, 'y');
+      tensors.push_back({{}, table_bytes, 64, 1, 16, {32, 0, 0, 0, 0, 1}});
+      tensors.push_back({{}, table_bytes + 64, kPanels * kPanelBytes, 16 * kPanels, kWidth, {32, 0, 0, 0, 0, 16}, true});
+      for (uint32_t i = 0; i < kPanels; ++i) {
+        panel_crcs.push_back(Crc32c(resident.data() + table_bytes + 64 + i * kPanelBytes, kPanelBytes));
+      }
+    }
+    bundle.tensors = {tensors.data(), tensors.size()};
+    bundle.panel_crcs = {panel_crcs.data(), panel_crcs.size()};
     bundle.buffers = {buffers.data(), buffers.size()};
     bundle.kv_layers = {kv.data(), kv.size()};
     bundle.kernel_table = {kernels.data(), kernels.size()};
@@ -189,16 +208,16 @@ struct Model {
     bundle.plan.context = 64;
     bundle.plan.chunk = 16;
     bundle.resident.offset = 4096;
-    bundle.resident.length = table.size() * 4;
-    bundle.resident.crc = Crc32c(table.data(), table.size() * 4);
-    bundle.experts.offset = 4096 + 16384;
+    bundle.resident.length = resident.size();
+    bundle.resident.crc = Crc32c(resident.data(), resident.size());
+    bundle.experts.offset = 4096 + (resident.size() + 4095) / 4096 * 4096;
     bundle.experts.length = experts.size() * 4;
     bundle.resident.present = bundle.experts.present = true;
 
     char name[] = "emoe_fake_XXXXXX";
     int fd = mkstemp(name);
     path = name;
-    Put(fd, table.data(), table.size() * 4, bundle.resident.offset);
+    Put(fd, resident.data(), resident.size(), bundle.resident.offset);
     Put(fd, experts.data(), experts.size() * 4, bundle.experts.offset);
     close(fd);
     if (!provider.Open(path.c_str()).ok()) abort();
@@ -210,8 +229,8 @@ struct Model {
     if (pwrite(fd, data, bytes, static_cast<off_t>(offset)) != static_cast<ssize_t>(bytes)) abort();
   }
   // Flips a bit of a record in the file.
-  void Damage(uint64_t record, uint64_t byte) {
-    uint64_t offset = bundle.experts.offset + record * kRecordBytes + byte;
+  void Damage(uint64_t record, uint64_t byte) { DamageAt(bundle.experts.offset + record * kRecordBytes + byte); }
+  void DamageAt(uint64_t offset) {
     int fd = open(path.c_str(), O_RDWR);
     char value;
     if (pread(fd, &value, 1, static_cast<off_t>(offset)) != 1) abort();
@@ -264,7 +283,9 @@ struct Model {
   std::vector<Step> steps;
   std::vector<std::vector<Operand>> operands;
   Variant variant;
-  Tensor embedding;
+  std::vector<Tensor> tensors;
+  std::vector<uint32_t> panel_crcs;
+  std::vector<char> resident;
 };
 
 inline SessionOptions Options(uint32_t threads = 1, uint32_t chunk = 0) {
@@ -292,6 +313,13 @@ inline SessionPtr Make(Model &model, const SessionOptions &options, Status *stat
   Session *session = nullptr;
   *status = Session::Create(model.bundle, model.provider, options, &session);
   return SessionPtr(session);
+}
+
+// The smallest budget that works: a paged embedding is not in memory then.
+inline uint64_t Floor(Model &model, SessionOptions options) {
+  options.memory.budget = 1;
+  Status status;
+  return Make(model, options, &status) == nullptr && status.code == StatusCode::kBudget ? status.detail : 0;
 }
 
 inline std::vector<int32_t> Tokens(int count) {

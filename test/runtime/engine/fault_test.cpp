@@ -50,11 +50,12 @@ Syscalls FaultyCalls() {
   return calls;
 }
 
-Status RunWith(Fault kind, int at, int times, DirectMode direct, std::vector<float> *logits) {
+Status RunWith(Fault kind, int at, int times, DirectMode direct, std::vector<float> *logits, bool paged = false) {
   static const Syscalls calls = FaultyCalls();
   fault_at = -1;
-  Model model(calls);
-  SessionOptions options = Options(2, 4);
+  Model model(calls, 12 * 1024, paged);
+  SessionOptions options = Options(2, paged ? 2 : 4);
+  if (paged) options.memory.budget = Floor(model, options);
   options.calls = &calls;
   options.direct = direct;
   reads = 0;
@@ -74,33 +75,68 @@ TEST(Faults, EveryReadFailsInEveryWay) {
   std::vector<int32_t> tokens = Tokens(9);
   std::vector<float> expected = Model().Reference(tokens);
   std::vector<float> logits;
-  ASSERT_TRUE(RunWith(Fault::kNone, -1, 0, DirectMode::kOff, &logits).ok());
-  ASSERT_EQ(logits, expected);
-  int total = reads;
-  ASSERT_GT(total, 10);
-  int right = 0, refused = 0;
-  for (Fault kind : {Fault::kEio, Fault::kEnodev, Fault::kEintr, Fault::kShort, Fault::kEnd, Fault::kWrongByte}) {
-    for (int times : {1, 1000000}) {
-      for (int at = 0; at < total; ++at) {
-        logits.clear();
-        bool forever = times > 1;
-        if (forever && kind == Fault::kEintr) continue;  // a signal storm without end never ends
-        Status status = RunWith(kind, at, times, DirectMode::kOff, &logits);
-        if (status.ok()) {
-          EXPECT_EQ(logits, expected);
-          ++right;
-        } else {
-          EXPECT_EQ(status.code, kind == Fault::kWrongByte ? StatusCode::kBadBundle : StatusCode::kIo) << status.what;
-          ++refused;
-        }
-        if (!forever && (kind == Fault::kEio || kind == Fault::kEintr || kind == Fault::kShort)) {
-          EXPECT_TRUE(status.ok()) << "one such fault is survived: " << status.what;
+  for (bool paged : {false, true}) {
+    logits.clear();
+    ASSERT_TRUE(RunWith(Fault::kNone, -1, 0, DirectMode::kOff, &logits, paged).ok());
+    ASSERT_EQ(logits, expected);
+    int total = reads;
+    ASSERT_GT(total, 10);
+    int right = 0, refused = 0;
+    for (Fault kind : {Fault::kEio, Fault::kEnodev, Fault::kEintr, Fault::kShort, Fault::kEnd, Fault::kWrongByte}) {
+      for (int times : {1, 1000000}) {
+        for (int at = 0; at < total; ++at) {
+          logits.clear();
+          bool forever = times > 1;
+          if (forever && kind == Fault::kEintr) continue;  // a signal storm without end never ends
+          Status status = RunWith(kind, at, times, DirectMode::kOff, &logits, paged);
+          if (status.ok()) {
+            EXPECT_EQ(logits, expected);
+            ++right;
+          } else {
+            EXPECT_EQ(status.code, kind == Fault::kWrongByte ? StatusCode::kBadBundle : StatusCode::kIo) << status.what;
+            ++refused;
+          }
+          if (!forever && (kind == Fault::kEio || kind == Fault::kEintr || kind == Fault::kShort)) {
+            EXPECT_TRUE(status.ok()) << "one such fault is survived: " << status.what;
+          }
         }
       }
     }
+    EXPECT_GT(right, 0);
+    EXPECT_GT(refused, 0);
   }
-  EXPECT_GT(right, 0);
-  EXPECT_GT(refused, 0);
+}
+
+// Every panel of the embedding is damaged; once it is whole again, so is the session.
+TEST(Faults, DamagedPanelIsNamedAndNeverUsed) {
+  for (IoMode io : {IoMode::kAuto, IoMode::kPread}) {
+    Model model(kSyscalls, 12 * 1024, true);
+    const uint64_t embedding = model.bundle.resident.offset + model.tensors[2].offset;
+    auto damage = [&] {
+      for (uint64_t panel = 0; panel < 4; ++panel) model.DamageAt(embedding + panel * kPanelBytes + 1000 * panel);
+    };
+    SessionOptions options = Options(1, 3);
+    options.io = io;
+    options.memory.budget = Floor(model, options);
+    Status status;
+    SessionPtr session = Make(model, options, &status);
+    ASSERT_TRUE(status.ok()) << status.what;
+    damage();
+    std::vector<int32_t> tokens = Tokens(9);
+    for (int again = 0; again < 2; ++again) {
+      status = session->Forward(tokens.data(), 9, Want::kNone);
+      EXPECT_EQ(status.code, StatusCode::kBadBundle);
+      EXPECT_STREQ(status.what, "a panel of a paged tensor is damaged (offset, panel)");
+      EXPECT_EQ(status.detail2, static_cast<uint64_t>(tokens[0] / 16));
+      EXPECT_EQ(status.detail, embedding + status.detail2 * kPanelBytes);
+      EXPECT_EQ(session->stats().rereads, again + 1u);
+      EXPECT_EQ(session->position(), 0u);
+    }
+    damage();
+    std::vector<float> logits;
+    ASSERT_TRUE(session->Forward(tokens.data(), 9, Want::kAll, {Collect, &logits}).ok());
+    EXPECT_EQ(logits, model.Reference(tokens));
+  }
 }
 
 TEST(Faults, EioIsTriedAgainThreeTimes) {
@@ -258,19 +294,22 @@ TEST(Faults, HangingStorageIsReported) {
     while (hang) usleep(1000);
     return pread(fd, out, bytes, static_cast<off_t>(offset));
   };
-  Model model;
-  SessionOptions options = Options();
-  options.calls = &calls;
-  options.io_timeout_ms = 50;
-  Status status;
-  SessionPtr session = Make(model, options, &status);
-  ASSERT_TRUE(status.ok());
-  hang = true;
-  std::vector<int32_t> tokens = Tokens(3);
-  status = session->Forward(tokens.data(), 3, Want::kNone);
-  EXPECT_EQ(status.code, StatusCode::kIo);
-  EXPECT_TRUE(session->hung());
-  hang = false;  // so that the reader's threads end and the session can be destroyed
+  for (bool paged : {false, true}) {  // with a paged embedding, that is the first read
+    Model model(kSyscalls, 12 * 1024, paged);
+    SessionOptions options = Options();
+    if (paged) options.memory.budget = Floor(model, options);
+    options.calls = &calls;
+    options.io_timeout_ms = 50;
+    Status status;
+    SessionPtr session = Make(model, options, &status);
+    ASSERT_TRUE(status.ok());
+    hang = true;
+    std::vector<int32_t> tokens = Tokens(3);
+    status = session->Forward(tokens.data(), 3, Want::kNone);
+    EXPECT_EQ(status.code, StatusCode::kIo);
+    EXPECT_TRUE(session->hung());
+    hang = false;  // so that the reader's threads end and the session can be destroyed
+  }
 }
 
 }  // namespace

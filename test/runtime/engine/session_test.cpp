@@ -24,14 +24,6 @@ std::vector<float> LogitsOf(Model &model, const SessionOptions &options, const s
   return logits;
 }
 
-uint64_t Floor(Model &model, SessionOptions options) {
-  options.memory.budget = 1;
-  Status status;
-  EXPECT_EQ(Make(model, options, &status), nullptr);
-  EXPECT_EQ(status.code, StatusCode::kBudget);
-  return status.detail;
-}
-
 TEST(Session, ComputesWhatTheModelSays) {
   Model model;
   std::vector<int32_t> tokens = Tokens(41);
@@ -84,6 +76,49 @@ TEST(Session, SameBitsWhateverThreadsChunkAndReading) {
       }
     }
   }
+}
+
+// Whether the embedding is in memory or read panel by panel: chunks of more tokens than panels are kept too.
+TEST(Session, SameBitsWithAPagedEmbedding) {
+  Model model(kSyscalls, 12 * 1024, true);
+  std::vector<int32_t> tokens = Tokens(47);
+  std::vector<float> expected = model.Reference(tokens);
+  SessionStats stats;
+  EXPECT_EQ(LogitsOf(model, Options(), tokens, &stats), expected);
+  EXPECT_EQ(stats.panels_read, 0u) << "all fits";
+  for (uint32_t threads : {1, 3}) {
+    for (uint32_t chunk : {1, 2, 7, 40, 47}) {
+      for (IoMode io : {IoMode::kAuto, IoMode::kPread}) {
+        for (DirectMode direct : {DirectMode::kAuto, DirectMode::kOff}) {
+          for (uint64_t extra : {0, 5}) {
+            SessionOptions options = Options(threads, chunk);
+            options.io = io;
+            options.direct = direct;
+            options.memory.budget = Floor(model, options) + extra * kRecordBytes;
+            EXPECT_EQ(LogitsOf(model, options, tokens, &stats), expected) << threads << " " << chunk;
+            // One token has one panel, which may be the one of the token before; three panels have all tokens.
+            EXPECT_GE(stats.panels_read, chunk < 3 ? 10u : 3u);
+            EXPECT_LE(stats.panels_read, chunk < 3 ? 47u : 3u);
+            EXPECT_GE(stats.panel_bytes_read, stats.panels_read * (kPanelBytes + 4096)) << "they begin within pages";
+          }
+        }
+      }
+    }
+  }
+}
+
+// Beside reads of records that are predicted, over a storage of a stated speed.
+TEST(Session, PanelsAreReadBesidePredictedRecords) {
+  Model model(kSyscalls, 12 * 1024, true);
+  std::vector<int32_t> tokens = Tokens(60);
+  SessionOptions options = Options(1, 1);
+  options.predictor = "previous-token";
+  options.memory.budget = Floor(model, options) + 6 * kRecordBytes;
+  options.device.bytes_per_second = 200 << 20;
+  SessionStats stats;
+  EXPECT_EQ(LogitsOf(model, options, tokens, &stats), model.Reference(tokens));
+  EXPECT_GE(stats.panels_read, 10u);
+  EXPECT_GT(stats.predicted.reads, 0u);
 }
 
 TEST(Session, LastRowOnlyAndTokenByToken) {

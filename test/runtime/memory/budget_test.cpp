@@ -64,6 +64,52 @@ TEST(Budget, AccountsForEveryPart) {
   EXPECT_EQ(all.activations, (32 * 40000u + 12864u + 4095) / 4096 * 4096);
 }
 
+// An embedding of 50000 bytes behind 50048 others is left in the file where not all records fit, and only there.
+TEST(Budget, PagedTensorsMakeRoomForRecords) {
+  Numbers n;
+  std::vector<Tensor> tensors = {{{}, 0, 50048, 1, 12512, {32, 0, 0, 0, 0, 1}},
+                                 {{}, 50048, 50176, 112, 112, {32, 0, 0, 0, 0, 16}, true}};
+  n.bundle.tensors = {tensors.data(), tensors.size()};
+  n.bundle.resident.length = 50048 + 50176;
+  MemoryOptions o;
+  o.chunk = 2;
+  MemoryPlan all, p;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &all).ok());
+  EXPECT_EQ(all.panels, 0u);
+  EXPECT_EQ(all.resident, 102400u);
+  // Two panels of 7168 bytes, and two places of three pages to read them to.
+  const uint64_t saved = 102400 - 53248 - 40960;
+  for (uint64_t budget : {all.floor, all.recommended - 1}) {
+    o.budget = budget;
+    ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+    EXPECT_EQ(p.panels, 40960u);
+    EXPECT_EQ(p.resident, 53248u);
+    EXPECT_LE(p.total, budget);
+    EXPECT_EQ(p.total, p.process + p.index + p.image + p.arena());
+    EXPECT_EQ(p.floor, all.floor);
+    EXPECT_EQ(p.recommended, all.recommended);
+  }
+  o.budget = all.recommended;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.panels, 0u);
+  // Not asked for, and where it would save nothing.
+  o.budget = 0;
+  o.page = false;
+  MemoryPlan without;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &without).ok());
+  EXPECT_EQ(without.floor, all.floor + saved);
+  EXPECT_EQ(without.recommended, all.recommended);
+  o.budget = without.floor;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.panels, 0u);
+  o = {};
+  o.chunk = 32;  // 7 panels are all there are
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &all).ok());
+  o.budget = all.floor;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
+  EXPECT_EQ(p.panels, 0u);
+}
+
 // Longer chunks only where they take nothing from the experts and little of all: see kLongChunk.
 TEST(Budget, ChunksGrowWhileAllFits) {
   Numbers n;
