@@ -49,6 +49,16 @@ Multi-head latent attention (DeepSeek-V3): exports that cache latents are compil
 the exporter's graph computes from the latents; values are stored as wide as keys. That takes more memory for each position than
 latents would.
 
+test/e2e/exports_test.py compiles exports that no tool wrote (sizes, spellings, rotary scalings, routers and forms of experts by
+seed) and compares them with ONNX Runtime; what it does not ask for is Loop, Scan and If over experts (P5) and experts whose input
+is scaled (P7): these are refused.
+
+Import, proofs and plan of a loop over 128 experts unrolled in each layer (P2), by `python3 test/e2e/scale_test.py --layers 12 24`:
+
+| layers | nodes | processor s | resident MiB |
+|---|---|---|---|
+| 12 | 83978 | 2.1 | 408 |
+| 24 | 167810 | 5.2 | 734 |
 """
 
 
