@@ -59,6 +59,7 @@ Import, proofs and plan of a loop over 128 experts unrolled in each layer (P2), 
 |---|---|---|---|
 | 12 | 83978 | 2.1 | 408 |
 | 24 | 167810 | 5.2 | 734 |
+
 """
 
 
