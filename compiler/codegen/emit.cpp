@@ -437,8 +437,8 @@ void KernelBuilder::storeLanes(Expr value, Expr pointer, int64_t valid) {
   }
 }
 
-void KernelBuilder::prefetch(Expr address, int64_t bytes, int64_t ahead) {
-  for (int64_t line = 0; ahead && line < bytes; line += 256) {
+void KernelBuilder::prefetch(Expr address, int64_t bytes, int64_t ahead, int64_t step) {
+  for (int64_t line = 0; ahead && line < bytes; line += step) {
     b.create<LLVM::Prefetch>(loc, at(address, ahead + line).value, /*rw=*/0u, /*hint=*/2u, /*cache=*/1u);
   }
 }

@@ -134,10 +134,10 @@ public:
   // A vector of f32 whose first `valid` lanes are memory; the others are zero, or not written.
   Expr loadLanes(Expr pointer, int64_t valid = kLanes);
   void storeLanes(Expr value, Expr pointer, int64_t valid = kLanes);
-  // Brings one line of four of `bytes` at `address` + ahead into the second-level cache, unless ahead is 0. Never faults.
-  // That leads hardware prefetchers, which read the lines between, into the next page; each line by software costs more
-  // than it saves where they go there by themselves (docs/kernels.md).
-  void prefetch(Expr address, int64_t bytes, int64_t ahead);
+  // Brings a line in each `step` of `bytes` at `address` + ahead into the second-level cache, unless ahead is 0. Never
+  // faults. One line of four leads hardware prefetchers, which read the lines between, into the next page
+  // (docs/kernels.md).
+  void prefetch(Expr address, int64_t bytes, int64_t ahead, int64_t step = 256);
   // Memory of the stack, 64-byte aligned, uninitialised, the same for all tiles. At most a few KiB.
   Expr scratch(int64_t bytes);
 

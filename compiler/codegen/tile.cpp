@@ -75,10 +75,11 @@ Expr insideLanes(KernelBuilder &k, Expr panel, int64_t outputs, bool always) {
 }
 
 LogicalResult lowerTileProducts(ModuleOp module, const Target &target, TileLowering lowering) {
-  constexpr int64_t kPrefetchBytes = 8 * 1024;  // docs/kernels.md
+  // docs/kernels.md; one or two rows leave lines to hardware prefetchers, blocks of rows are too slow to keep them ahead.
+  constexpr int64_t kPrefetchBytes = 8 * 1024, kFewLines = 256, kAllLines = 64;
   constexpr size_t kFewRows = 4;
   GroupDots fast = lowering == TileLowering::Fast ? fastDots(target) : nullptr;
-  const TilePlan plan = {fast ? fast : genericDots, fast ? kPrefetchBytes : 0};
+  const TilePlan plan = {fast ? fast : genericDots, fast ? kPrefetchBytes : 0, kFewLines};
   SmallVector<TileProductOp> ops;
   module.walk([&](TileProductOp op) { ops.push_back(op); });
   const KernelSpec unused;
@@ -89,6 +90,7 @@ LogicalResult lowerTileProducts(ModuleOp module, const Target &target, TileLower
     auto next = op->getAttrOfType<IntegerAttr>(kTileBytes);
     if (fast && next && op.getRows().size() >= kFewRows) {
       own.prefetchBytes = next.getInt();
+      own.prefetchStep = kAllLines;
     }
     KernelBuilder::Exprs sums = lowerTileProduct(k, op, own);
     for (auto [old, sum] : llvm::zip_equal(op.getSums(), sums)) {

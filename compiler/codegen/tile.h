@@ -49,10 +49,11 @@ struct StoredCodes {
 };
 StoredCodes storedCodes(LayoutAttr layout);
 
-// How tile products are lowered: by which group products, and how far ahead weights are prefetched (0: not at all).
+// How tile products are lowered: by which group products, how far ahead weights are prefetched (0: not at all), and a
+// line of how many bytes.
 struct TilePlan {
   GroupDots dots;
-  int64_t prefetchBytes;
+  int64_t prefetchBytes, prefetchStep;
 };
 KernelBuilder::Exprs lowerTileProduct(KernelBuilder &k, TileProductOp op, const TilePlan &plan);
 

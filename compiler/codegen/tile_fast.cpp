@@ -285,14 +285,26 @@ SmallVector<Exprs> avx2Eight(Avx2 &a, ArrayRef<Part> parts) {
   const TileGroup &group = parts[0].group;
   SmallVector<Exprs> dots(parts.size(), Exprs(group.activations.size(), a.k.constant(a.dwords, 0)));
   Expr offset = a.k.constant(a.bytes, -128);
-  for (int64_t dword = 0; dword < kDwords; ++dword) {
-    for (auto [p, part] : llvm::enumerate(parts)) {
-      Expr weights = bitcast(a.k, part.codes(dword), a.bytes) ^ offset;
-      Expr magnitude = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {weights, weights});
-      for (auto [activations, dot] : llvm::zip_equal(group.activations, dots[p])) {
-        Expr x = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {a.activations(activations, dword), weights});
-        dot = dot + a.addPairs(a.maddBytes(magnitude, x));
+  auto add = [&](size_t p, int64_t dword) {
+    Expr weights = bitcast(a.k, parts[p].codes(dword), a.bytes) ^ offset;
+    Expr magnitude = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {weights, weights});
+    for (auto [activations, dot] : llvm::zip_equal(group.activations, dots[p])) {
+      Expr x = intrinsic(a.k, "llvm.x86.avx2.psign.b", a.bytes, {a.activations(activations, dword), weights});
+      dot = dot + a.addPairs(a.maddBytes(magnitude, x));
+    }
+  };
+  // Halves take turns, unless the sums of both need more registers than there are.
+  if (group.activations.size() <= 2) {
+    for (int64_t dword = 0; dword < kDwords; ++dword) {
+      for (size_t p = 0; p < parts.size(); ++p) {
+        add(p, dword);
       }
+    }
+    return dots;
+  }
+  for (size_t p = 0; p < parts.size(); ++p) {
+    for (int64_t dword = 0; dword < kDwords; ++dword) {
+      add(p, dword);
     }
   }
   return dots;

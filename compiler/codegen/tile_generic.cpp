@@ -122,7 +122,8 @@ Exprs floatProduct(KernelBuilder &k, Expr weights, ArrayRef<Expr> rows, LayoutAt
   if (whole) {
     sums = k.loop(k.i64(0), k.i64(whole), kUnroll, sums, [&](Expr c, ArrayRef<Expr> carried) {
       Exprs next(carried);
-      k.prefetch(k.at(weights, c * static_cast<double>(kLanes * width)), kUnroll / lineColumns * 64, plan.prefetchBytes);
+      k.prefetch(k.at(weights, c * static_cast<double>(kLanes * width)), kUnroll / lineColumns * 64, plan.prefetchBytes,
+                 plan.prefetchStep);
       for (int64_t i = 0; i < kUnroll; ++i) {
         next = column(c + static_cast<double>(i), next);
       }
@@ -154,7 +155,8 @@ public:
       sums = k.loop(k.i64(0), k.i64(whole), 1, sums, [&](Expr i, ArrayRef<Expr> carried) {
         Expr at = k.at(weights, i * static_cast<double>(block));
         Position column{i * static_cast<double>(2 * group), i * static_cast<double>(2 * group / 8)};
-        k.prefetch(at, block <= kPrefetchAtOnce ? block : groupPlace(layout, 2 * group, 0).payload, plan.prefetchBytes);
+        k.prefetch(at, block <= kPrefetchAtOnce ? block : groupPlace(layout, 2 * group, 0).payload, plan.prefetchBytes,
+                   plan.prefetchStep);
         Exprs next(carried);
         for (int64_t half = 0; half < 2; ++half) {
           next = addGroup(at, groupPlace(layout, 2 * group, half), column.plus(half * group), group, next);
@@ -205,7 +207,8 @@ private:
 
   Exprs addColumns(TileGroup group, Expr scales, Position column, int64_t first, int64_t end, Exprs sums) {
     if (blockBytes(layout) > kPrefetchAtOnce) {
-      k.prefetch(k.at(group.payload, payloadBytes(layout, first)), payloadBytes(layout, end - first), plan.prefetchBytes);
+      k.prefetch(k.at(group.payload, payloadBytes(layout, first)), payloadBytes(layout, end - first), plan.prefetchBytes,
+                 plan.prefetchStep);
     }
     for (group.first = first; group.first < end; group.first += kSubgroup) {
       sums = q8 ? quantized(group, scales, column.plus(group.first), sums)
