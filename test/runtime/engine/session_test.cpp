@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <deque>
 #include <map>
 
 #include "test/runtime/engine/fake_model.h"
@@ -107,14 +109,57 @@ TEST(Session, SameBitsWithAPagedEmbedding) {
   }
 }
 
-// Beside reads of records that are predicted, over a storage of a stated speed.
+// Reads the file one request after the other, in virtual time: how much is predicted does not depend on the machine.
+class VirtualStorage final : public Reader {
+ public:
+  explicit VirtualStorage(Provider &provider) : provider_(provider) { now = 1; }
+  void Submit(const ReadRequest &request) override {
+    free_at_ = std::max(free_at_, now) + kReadNs;
+    reads_.push_back({free_at_, {request.tag, provider_.Read(request.offset, request.out, request.bytes)}});
+    ++in_flight_;
+  }
+  Status Wait(ReadDone *done, uint32_t *count) override {
+    if (reads_.empty()) return Error(StatusCode::kInternal, "nothing is in flight");
+    now = std::max(now, reads_.front().due);
+    *count = Poll(done);
+    return OkStatus();
+  }
+  uint32_t Poll(ReadDone *done) override {
+    uint32_t count = 0;
+    for (; !reads_.empty() && reads_.front().due <= now; reads_.pop_front()) done[count++] = reads_.front().done;
+    in_flight_ -= count;
+    return count;
+  }
+  Status ReadAgain(const ReadRequest &request) override {
+    return provider_.Read(request.offset, request.out, request.bytes);
+  }
+  void Close() override {}
+  const char *name() const override { return "virtual"; }
+  bool direct() const override { return false; }
+
+  static constexpr uint64_t kReadNs = 2000;
+  static inline uint64_t now = 1;
+
+ private:
+  struct Read {
+    uint64_t due;
+    ReadDone done;
+  };
+  Provider &provider_;
+  std::deque<Read> reads_;
+  uint64_t free_at_ = 0;
+};
+
 TEST(Session, PanelsAreReadBesidePredictedRecords) {
+  const Clock clock = {[](void *) { return VirtualStorage::now += 1000; }, [](void *, uint64_t) {}, nullptr, nullptr};
   Model model(kSyscalls, 12 * 1024, true);
   std::vector<int32_t> tokens = Tokens(60);
   SessionOptions options = Options(1, 1);
   options.predictor = "previous-token";
   options.memory.budget = Floor(model, options) + 6 * kRecordBytes;
-  options.device.bytes_per_second = 200 << 20;
+  VirtualStorage storage(model.provider);
+  options.clock = &clock;
+  options.reader = &storage;
   SessionStats stats;
   EXPECT_EQ(LogitsOf(model, options, tokens, &stats), model.Reference(tokens));
   EXPECT_GE(stats.panels_read, 10u);

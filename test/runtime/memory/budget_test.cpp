@@ -296,9 +296,9 @@ TEST(Usage, SeesWhatIsTouched) {
   ASSERT_GT(before, 0u);
   ASSERT_TRUE(arena.Map(32 << 20).ok());
   uint64_t mapped = AnonymousBytes();
-  EXPECT_LT(mapped - before, 4u << 20);
+  EXPECT_LT(mapped, before + (4u << 20));
   memset(arena.base(), 1, 32 << 20);
-  EXPECT_GE(AnonymousBytes() - before, 32u << 20);
+  EXPECT_GE(AnonymousBytes() + (1u << 20), before + (32u << 20)) << "the kernel counts in batches";
   arena.Unmap();
   EXPECT_GT(AvailableBytes(), 0u);
 }
