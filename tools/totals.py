@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Adds up the totals that the test runners printed into the logs of a folder: ctest, GoogleTest, lit.
 
-Prints one line per runner and one in the end. Fails if the folder holds no total, or if a test that needs ../shared
-was skipped although ../shared is there.
+Prints one line per runner, what failed and how, and one line in the end. Fails if the folder holds no total, or if a
+test that needs ../shared was skipped although ../shared is there.
 """
 import os
 import re
@@ -13,6 +13,7 @@ def main() -> int:
     folder = sys.argv[1]
     passed = failed = skipped = 0
     shared_skips = []
+    failures = []
     for name in sorted(os.listdir(folder)):
         if not name.endswith(".log"):
             continue
@@ -25,6 +26,7 @@ def main() -> int:
             passed += total - bad - not_run
             failed += bad
             skipped += not_run
+        failures += re.findall(r"^\s+\d+ - .*\((?!Skipped|Disabled).*\).*$", text, re.M)
         shared_skips += [line.strip() for line in text.splitlines() if re.search(r"(?i)skip.*shared", line)]
     for build in ("build", "build-asan", "build-tsan"):
         path = os.path.join(build, "Testing", "Temporary", "LastTest.log")
@@ -37,12 +39,16 @@ def main() -> int:
         gtest_skipped = sum(int(n) for n in re.findall(r"\[  SKIPPED \] (\d+) tests?", text))
         lit = sum(int(n) for n in re.findall(r"^\s+Passed\s*:\s*(\d+)", text, re.M))
         lit_failed = sum(int(n) for n in re.findall(r"^\s+Failed\s*:\s*(\d+)", text, re.M))
+        failures += re.findall(r"^\S+: Failure\n(?:.+\n){1,6}", text, re.M)[:20]
+        failures += re.findall(r"^(?:WARNING|ERROR|SUMMARY): \w+Sanitizer.*$", text, re.M)[:20]
         print(f"{build}: GoogleTest {gtest} passed, {gtest_failed} failed, {gtest_skipped} skipped; "
               f"lit {lit} passed, {lit_failed} failed")
         shared_skips += [line.strip() for line in text.splitlines() if re.search(r"(?i)skip.*shared", line)]
     if passed + failed == 0:
         print("totals: no test ran")
         return 1
+    for failure in failures:
+        print(f"failed: {failure.strip()}")
     shared = os.environ.get("EMOE_SHARED", "../shared")
     if os.path.isdir(shared) and shared_skips:
         print(f"totals: {shared} is there, but tests that need it were skipped:")
