@@ -2,7 +2,8 @@
 //
 // A kernel computes tiles [first_tile, last_tile) of its result. Tiles of one call are independent: the runtime
 // runs them on any thread, in any order. A kernel touches only its operands, calls nothing, allocates nothing
-// and keeps no state. Each output element is summed in one fixed order, whatever the tiles, tokens and threads.
+// and keeps no state but what an operand holds (caches, recurrent states). Each output element is summed in one fixed
+// order, whatever the tiles, tokens and threads.
 //
 // Row formats (every "rows" operand; R is the buffer's row stride, fixed by the kernel's specification):
 //   f32 rows: row r at r * R floats; R is the width rounded up to 64. Producers write zeros into the padding.

@@ -23,6 +23,8 @@
 #define EMOE_LIMIT_TILES (1u << 24)          // each of tiles_fixed and tiles_per_token
 #define EMOE_LIMIT_KV_HEADS 4096u
 #define EMOE_LIMIT_HEAD_DIM 4096u
+#define EMOE_LIMIT_STATES 2048u            // recurrent states
+#define EMOE_LIMIT_STATE_BYTES (1ull << 32)  // of one state
 #define EMOE_LIMIT_CACHE_CHOICES 1024u     // of the plan, and points of its hit curve
 #define EMOE_LIMIT_NEXT_USE_BLOCKS (1u << 16)
 #define EMOE_LIMIT_EXPERTS 4096u           // in a layer

@@ -217,6 +217,9 @@ absl::Status Assembler::addProgram() {
   for (size_t i = 0; i < caches.size(); i += 2) {
     index.kv_layers.emplace_back(caches[i], caches[i + 1]);
   }
+  if (auto states = program.getStates()) {
+    index.states.assign(states->begin(), states->end());
+  }
   for (Operation &op : program.getBody().front()) {
     if (auto buffer = dyn_cast<BufferOp>(op)) {
       index.buffers.emplace_back(buffer.getFixed(), buffer.getPerToken(), buffer.getSlot(),

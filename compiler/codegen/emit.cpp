@@ -20,6 +20,8 @@ void loadKernelDialects(MLIRContext &context) {
                       vector::VectorDialect, LLVM::LLVMDialect, cf::ControlFlowDialect>();
 }
 
+constexpr int64_t kMostTaps = 16;  // their rows are held in registers
+
 // What is wrong with the sizes of the specification; empty if nothing is. Layouts are the families' to check.
 static StringRef wrongSizes(const KernelSpec &spec) {
   int64_t heads = std::max<int64_t>(spec.heads, 1);
@@ -60,6 +62,8 @@ static StringRef wrongSizes(const KernelSpec &spec) {
                    spec.start < 0 || spec.start >= spec.k / spec.heads
                ? "heads must divide k, and start be less than k / heads"
                : "";
+  case KernelFamily::ShortConv:
+    return spec.k < 1 || spec.n < 2 || spec.n > kMostTaps ? "k must be positive and n, the taps, from 2 to 16" : "";
   case KernelFamily::Concat:
     return spec.heads < 1 || spec.k < 1 || spec.n < 1 || spec.k % spec.heads ||
                    (spec.kvHeads != 1 && spec.kvHeads != spec.heads) || spec.n % spec.kvHeads
@@ -93,6 +97,7 @@ LogicalResult emitKernel(const KernelSpec &spec, const Target &target, ModuleOp 
     case KernelFamily::ScaleRows: return emitElementwise(k);
     case KernelFamily::Slice:
     case KernelFamily::Concat: return emitColumns(k);
+    case KernelFamily::ShortConv: return emitShortConv(k);
     }
     llvm_unreachable("a family without an emitter");
   }();

@@ -17,8 +17,8 @@ namespace {
 
 constexpr const char *kFamilyNames[] = {"embed",  "norm",    "quantize", "linear",   "rotary", "kv_append", "attention",
                                         "route", "gate_up", "combine",  "add",     "mul",    "activate",
-                                        "scale", "scale_rows", "slice",  "concat"};
-static_assert(std::size(kFamilyNames) == static_cast<size_t>(KernelFamily::Concat) + 1);
+                                        "scale", "scale_rows", "slice",  "concat",   "short_conv"};
+static_assert(std::size(kFamilyNames) == static_cast<size_t>(KernelFamily::ShortConv) + 1);
 
 const char *familyName(KernelFamily family) { return kFamilyNames[static_cast<size_t>(family)]; }
 
@@ -267,6 +267,12 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
     return {rows(spec.k), rows(spec.heads * spec.headDim)};
   case KernelFamily::Concat:
     return {rows(spec.k), rows(spec.n), rows(spec.k + spec.n / std::max<int64_t>(spec.kvHeads, 1) * spec.heads)};
+  case KernelFamily::ShortConv:
+    extents = {rows(spec.k), vector(spec.n * spec.k), {(spec.n - 1) * f32RowBytes(spec.k), 0, 0}, rows(spec.k)};
+    if (spec.hasBias) {
+      extents.push_back(vector(spec.k));
+    }
+    return extents;
   }
   return extents;
 }
@@ -281,6 +287,8 @@ TileCount tileCount(const KernelSpec &spec) {
     return {0, static_cast<uint32_t>(spec.kvHeads)};
   case KernelFamily::Attention:
     return {0, static_cast<uint32_t>(spec.heads)};
+  case KernelFamily::ShortConv:  // those of the padding too
+    return {static_cast<uint32_t>(f32RowBytes(spec.k) / (EMOE_PANEL_ROWS * sizeof(float))), 0};
   default:
     return {0, 1};
   }

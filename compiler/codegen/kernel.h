@@ -40,6 +40,9 @@ enum class KernelFamily {
               // `heads` parts, zeros beyond it                                               tile: a token
   Concat,     // a f32 rows [T, k], b f32 rows [T, n], out f32 rows: each of `heads` parts of a followed by a part of
               // b, which has kvHeads of them (heads or 1)                                    tile: a token
+  ShortConv,  // x f32 rows [T, k], W f32 [n, k], state f32 rows [n - 1, k], out f32 rows [T, k]; bias f32 [k] if hasBias:
+              // out[t] = bias + sum_j W[j] * x[t - (n - 1) + j], rows before the first being the state's, which
+              // becomes the last n - 1 rows                                                  tile: 16 columns
 };
 
 // Fields that a family does not use keep their defaults, so that equal kernels compare equal.

@@ -44,6 +44,10 @@ std::map<StringAttr, WeightRole, bool (*)(StringAttr, StringAttr)> findWeightRol
           noteOptional(linear.getBias(), WeightRole::Vector);
         })
         .Case([&](AttentionOp attention) { noteOptional(attention.getSinks(), WeightRole::Vector); })
+        .Case([&](ShortConvOp conv) {
+          note(conv.getWeightAttr(), WeightRole::Vector);
+          noteOptional(conv.getBias(), WeightRole::Vector);
+        })
         .Case([&](RouteOp route) {
           noteOptional(route.getSelectionBias(), WeightRole::Vector);
           noteOptional(route.getExpertScale(), WeightRole::Vector);

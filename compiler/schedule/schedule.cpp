@@ -58,6 +58,7 @@ private:
   LogicalResult planLinear(LinearOp op);
   LogicalResult planRotary(RotaryOp op);
   LogicalResult planAttention(AttentionOp op);
+  LogicalResult planShortConv(ShortConvOp op);
   LogicalResult planRoute(RouteOp op);
   LogicalResult planMoe(MoeOp op);
   LogicalResult planLookAhead(MoeOp op);
@@ -97,7 +98,7 @@ private:
   llvm::MapVector<StringRef, KernelSpec> kernels;  // keys live in kernelNames
   std::vector<std::unique_ptr<std::string>> kernelNames;
   llvm::MapVector<Attribute, std::string> tables;
-  SmallVector<int64_t> caches;
+  SmallVector<int64_t> caches, states;
   int64_t logits = -1;
 };
 
@@ -269,6 +270,32 @@ LogicalResult Planner::planAttention(AttentionOp op) {
   if (op.getSinks()) {
     spec.hasSinks = true;
     operands.push_back(weightOperand(*op.getSinks()));
+  }
+  call(spec, operands, false, op.getLoc());
+  return success();
+}
+
+// Every row goes through the state, whichever logits are wanted.
+LogicalResult Planner::planShortConv(ShortConvOp op) {
+  FailureOr<WeightOp> taps = weight(op, op.getWeight());
+  if (failed(taps)) {
+    return failure();
+  }
+  int64_t state = op.getState();
+  if (state != static_cast<int64_t>(states.size())) {
+    return op.emitOpError("is number ") << states.size() << " in the program, but has state = " << state;
+  }
+  KernelSpec spec;
+  spec.family = KernelFamily::ShortConv;
+  spec.n = taps->getShape()[0];
+  spec.k = taps->getShape()[1];
+  states.push_back(operandExtents(spec)[2].fixed);
+  SmallVector<Attribute> operands{operandOf(op.getInput()), weightOperand(op.getWeight()),
+                                  OperandAttr::get(context, OperandKind::State, state),
+                                  defineRows(op.getResult(), false)};
+  if (op.getBias()) {
+    spec.hasBias = true;
+    operands.push_back(weightOperand(*op.getBias()));
   }
   call(spec, operands, false, op.getLoc());
   return success();
@@ -515,6 +542,7 @@ LogicalResult Planner::planOp(Operation *op) {
       .Case([&](LinearOp linear) { return planLinear(linear); })
       .Case([&](RotaryOp rotary) { return planRotary(rotary); })
       .Case([&](AttentionOp attention) { return planAttention(attention); })
+      .Case([&](ShortConvOp conv) { return planShortConv(conv); })
       .Case([&](RouteOp route) { return planRoute(route); })
       .Case([&](MoeOp moe) { return planMoe(moe); })
       .Case([&](AddOp) {
@@ -580,7 +608,9 @@ void Planner::apply(func::FuncOp main) {
   for (auto &[values, name] : tables) {
     builder.create<TableOp>(loc, name, cast<DenseF32ArrayAttr>(values));
   }
-  auto program = builder.create<ProgramOp>(loc, caches, logits);
+  auto program = builder.create<ProgramOp>(
+      loc, builder.getDenseI64ArrayAttr(caches), states.empty() ? DenseI64ArrayAttr() : builder.getDenseI64ArrayAttr(states),
+      builder.getI64IntegerAttr(logits));
   builder.setInsertionPointToStart(&program.getBody().emplaceBlock());
   for (auto [index, buffer] : llvm::enumerate(buffers)) {
     builder.create<BufferOp>(loc, index, buffer.fixed, buffer.perToken, slots[index], buffer.wanted);

@@ -141,6 +141,18 @@ LogicalResult AttentionOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return getSinksAttr() ? verifyWeight(*this, symbols, getSinksAttr(), "sinks", 1, getHeads()) : success();
 }
 
+LogicalResult ShortConvOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto weight = symbols.lookupNearestSymbolFrom<WeightOp>(*this, getWeightAttr());
+  int64_t taps = weight ? weight.getShape()[0] : 0, channels = width(getType());
+  if (weight && taps < 2) {
+    return emitOpError("needs two taps at least, not ") << taps << ": with one it has no state";
+  }
+  if (failed(verifyWeight(*this, symbols, getWeightAttr(), "weight", taps, channels))) {
+    return failure();
+  }
+  return getBiasAttr() ? verifyWeight(*this, symbols, getBiasAttr(), "bias", 1, channels) : success();
+}
+
 LogicalResult RouteOp::verifySymbolUses(SymbolTableCollection &symbols) {
   int64_t experts = width(getLogits().getType());
   if (getExpertScaleAttr() && failed(verifyWeight(*this, symbols, getExpertScaleAttr(), "expert_scale", 1, experts))) {
@@ -221,6 +233,10 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("window and layer must not be negative");
   }
   return success();
+}
+
+LogicalResult ShortConvOp::verify() {
+  return static_cast<int64_t>(getState()) < 0 ? emitOpError("state must not be negative") : success();
 }
 
 LogicalResult ScaleRowsOp::verify() {

@@ -102,6 +102,24 @@ def Emoe_AttentionOp : Emoe_Op<"attention", [Emoe_NamesWeights]> {
   let hasVerifier = 1;
 }
 
+def Emoe_ShortConvOp : Emoe_Op<"short_conv", [Emoe_NamesWeights, AllTypesMatch<["input", "result"]>]> {
+  let summary = "Convolve each channel with its own few weights over the last tokens";
+  let description = [{
+    The causal depthwise convolution of hybrid decoders (LFM2's short convolution; the convolution before a gated delta
+    net; Conv1d of torch with groups = channels). x [T, D], W [K, D], B [1, D], K >= 2 taps:
+    y[t, c] = B[c] + sum over j < K of W[j, c] * x[t - (K - 1) + j, c], summed by ascending j.
+    Rows before the first are the last K - 1 rows of the call before, zeros at the start of a sequence: recurrent state
+    number `state` of the session, [K - 1, D] with the oldest row first.
+
+    Example: `%y = emoe.short_conv %x @layer0.conv {state = 0} : tensor<?x64xf32>`
+  }];
+  let arguments = (ins Emoe_Rows:$input, FlatSymbolRefAttr:$weight, OptionalAttr<FlatSymbolRefAttr>:$bias,
+                       I64Attr:$state);
+  let results = (outs Emoe_Rows:$result);
+  let assemblyFormat = "$input $weight attr-dict `:` type($input)";
+  let hasVerifier = 1;
+}
+
 def Emoe_AddOp : Emoe_Pure<"add", [Commutative, AllTypesMatch<["lhs", "rhs", "result"]>]> {
   let summary = "Add rows elementwise";
   let arguments = (ins Emoe_Rows:$lhs, Emoe_Rows:$rhs);

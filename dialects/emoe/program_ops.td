@@ -30,10 +30,10 @@ def Emoe_VariantAttr : Emoe_Attr<"Variant", "variant"> {
 def Emoe_OperandKind : Emoe_Enum<"OperandKind", [
     I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"TokenIds", 1, "token_ids">,
     I32EnumAttrCase<"Buffer", 2, "buffer">, I32EnumAttrCase<"KvKeys", 4, "keys">,
-    I32EnumAttrCase<"KvValues", 5, "values">]>;
+    I32EnumAttrCase<"KvValues", 5, "values">, I32EnumAttrCase<"State", 6, "state">]>;
 
 def Emoe_OperandAttr : Emoe_Attr<"Operand", "operand"> {
-  let summary = "An operand of a step that is not a weight: a buffer, a cache, the token ids, or none";
+  let summary = "An operand of a step that is not a weight: a buffer, a cache, a recurrent state, the token ids, or none";
   let parameters = (ins EnumParameter<Emoe_OperandKind>:$kind, "int64_t":$index);
   let assemblyFormat = "`<` $kind `,` $index `>`";
 }
@@ -102,10 +102,11 @@ def Emoe_LookAheadOp : Emoe_Op<"look_ahead"> {
 def Emoe_ProgramOp : Emoe_Op<"program", [NoTerminator, SingleBlock, NoRegionArguments]> {
   let summary = "The straight-line program that the runtime executes for each chunk (made by schedule)";
   let description = [{ Holds emoe.buffer ops, then steps in order. `caches` lists [kv_heads, head_dim] of each
-    attention layer, flattened; `logits` is the index of the buffer with the result. }];
-  let arguments = (ins DenseI64ArrayAttr:$caches, I64Attr:$logits);
+    attention layer, flattened, `states` the bytes of each recurrent state; `logits` is the index of the buffer with
+    the result. }];
+  let arguments = (ins DenseI64ArrayAttr:$caches, OptionalAttr<DenseI64ArrayAttr>:$states, I64Attr:$logits);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "`caches` $caches `logits` $logits attr-dict-with-keyword $body";
+  let assemblyFormat = "`caches` $caches (`states` $states^)? `logits` $logits attr-dict-with-keyword $body";
 }
 
 #endif  // EMOE_PROGRAM_OPS_TD

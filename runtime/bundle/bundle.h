@@ -36,7 +36,7 @@ class Provider {
 enum class FloatType : uint8_t { kF32 = 0, kF16 = 1, kBf16 = 2 };
 enum : uint8_t { kTernary = 1, kCentred = 3 };  // Layout::codebook; 0: integers
 enum class Activations : uint8_t { kF32 = 0, kQ8 = 1 };
-enum class OperandKind : uint8_t { kNone = 0, kTokenIds = 1, kBuffer = 2, kTensor = 3, kKvKeys = 4, kKvValues = 5 };
+enum class OperandKind : uint8_t { kNone = 0, kTokenIds = 1, kBuffer = 2, kTensor = 3, kKvKeys = 4, kKvValues = 5, kState = 6 };
 enum class StepKind : uint8_t { kKernel = 0, kExperts = 1, kLookAhead = 2 };
 enum class ScoreFunction : uint8_t { kSoftmax = 0, kSigmoid = 1, kNone = 2 };
 // Described where they are used: runtime/experts/predict.h.
@@ -160,6 +160,7 @@ struct Bundle {
   Span<Tensor> tensors;
   Span<Buffer> buffers;
   Span<KvLayer> kv_layers;
+  Span<uint64_t> states;  // bytes of each recurrent state
   Span<Kernel> kernel_table;
   Span<Step> steps;
   uint32_t logits = 0;

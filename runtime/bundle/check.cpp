@@ -239,6 +239,11 @@ Status Checker::CheckMemory() {
       return Bad("attention layer: kv_heads or head_dim are out of range (attention layer)", i);
     }
   }
+  for (uint64_t i = 0; i < b_.states.size; ++i) {
+    if (!InRange(b_.states[i], 64, EMOE_LIMIT_STATE_BYTES) || b_.states[i] % 64 != 0) {
+      return Bad("recurrent state: its size is out of range or no multiple of 64 (state, bytes)", i, b_.states[i]);
+    }
+  }
   return OkStatus();
 }
 
@@ -442,13 +447,23 @@ Status Checker::CheckOperands(const Step &step, uint32_t index, uint64_t first, 
         if (extent.fixed != 0 || extent.per_token != 0 || extent.per_position > row) return Bad(too_much, number, i);
         break;
       }
+      case OperandKind::kState:
+        if (operand.index >= b_.states.size) return Bad("step: no such recurrent state (step, operand)", number, i);
+        if (extent.fixed > b_.states[operand.index] || extent.per_token != 0 || extent.per_position != 0) {
+          return Bad(too_much, number, i);
+        }
+        // A state goes on with the tokens once; looking ahead may be left out.
+        if (step.kind != StepKind::kKernel) {
+          return Bad("step: looks ahead with a recurrent state (step, operand)", number, i);
+        }
+        break;
       default:
         return Bad("step: unknown kind of operand (step, operand)", number, i);
     }
-    // Rows that are wanted are counted from the first of them; ids and caches are not.
+    // Rows that are wanted are counted from the first of them; ids, caches and states are not.
     if (step.rows == Rows::kWanted && operand.kind != OperandKind::kNone && operand.kind != OperandKind::kBuffer &&
         operand.kind != OperandKind::kTensor) {
-      return Bad("step: wanted rows of token ids or of a cache (step, operand)", number, i);
+      return Bad("step: wanted rows of token ids, a cache or a state (step, operand)", number, i);
     }
   }
   return OkStatus();

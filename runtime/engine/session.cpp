@@ -1,6 +1,8 @@
 // Running: the program's steps over chunks of tokens. Starting is in start.cpp.
 #include "runtime/engine/session.h"
 
+#include <string.h>
+
 #include <initializer_list>
 
 #include "runtime/bundle/check.h"
@@ -28,6 +30,17 @@ SessionStats Session::stats() const {
   return stats;
 }
 
+void Session::ClearStates() {
+  for (size_t i = 0; i < bundle_->states.size; ++i) memset(states_[i], 0, bundle_->states[i]);
+}
+
+void Session::Reset() {
+  position_ = 0;
+  predictor_.Reset();
+  ClearStates();
+  half_done_ = false;
+}
+
 // The address of an operand for a step whose first row is row `first` of the chunk.
 void *Session::Resolve(const Operand &operand, const int32_t *tokens, uint32_t first) const {
   switch (operand.kind) {
@@ -46,6 +59,8 @@ void *Session::Resolve(const Operand &operand, const int32_t *tokens, uint32_t f
       return keys_[operand.index];
     case OperandKind::kKvValues:
       return values_[operand.index];
+    case OperandKind::kState:
+      return states_[operand.index];
   }
   return nullptr;
 }
@@ -167,14 +182,17 @@ Status Session::RunChunk(const int32_t *tokens, uint32_t count, Want want) {
     const bool last = step.rows == Rows::kWanted && want == Want::kLast;
     const uint64_t begin = watch_step_ != nullptr ? clock_->Now() : 0;
     RT_RETURN_IF_ERROR(last ? RunStep(step, tokens, count - 1, 1) : RunStep(step, tokens, 0, count));
+    half_done_ = bundle_->states.size != 0;
     if (watch_step_ != nullptr) watch_step_(watch_user_, step, last ? 1 : count, clock_->Now() - begin);
   }
+  half_done_ = false;
   position_ += count;
   tokens_ += count;
   return OkStatus();
 }
 
 Status Session::Forward(const int32_t *tokens, uint64_t count, Want want, const LogitsSink &sink) {
+  if (half_done_) return Error(StatusCode::kUsage, "recurrent states are half-way through a chunk that failed: reset the session");
   if (count > plan_.context - position_) {
     return Error(StatusCode::kUsage, "the text does not fit the context: raise --ctx to", position_ + count,
                  plan_.context);

@@ -90,10 +90,7 @@ class Session {
   const float *logits() const { return last_logits_; }
 
   // Forgets the sequence; the experts in memory stay.
-  void Reset() {
-    position_ = 0;
-    predictor_.Reset();
-  }
+  void Reset();
   uint64_t position() const { return position_; }
 
   // Where an operand of the chunk at hand lies; null if it has none or is the token ids. Meant for taps.
@@ -125,6 +122,7 @@ class Session {
   Status Start(Provider &provider, const SessionOptions &options);
   Status LoadKernels(Provider &provider, const SessionOptions &options, uint32_t image);
   Status PlaceBuffers();
+  void ClearStates();
   Status StartPredictor(Provider &provider, const SessionOptions &options);
   Status RunChunk(const int32_t *tokens, uint32_t count, Want want);
   Status RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count);
@@ -152,6 +150,8 @@ class Session {
   char *resident_ = nullptr;
   char **buffers_ = nullptr;               // address of each activation buffer
   char **keys_ = nullptr, **values_ = nullptr;  // of each attention layer
+  char **states_ = nullptr;                // of each recurrent state
+  bool half_done_ = false;                 // a chunk ended between its steps, so states have gone on and caches have not
   void *tokenizer_ = nullptr, *sampler_memory_ = nullptr;
   const float *last_logits_ = nullptr;
   uint64_t position_ = 0, tokens_ = 0;

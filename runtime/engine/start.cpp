@@ -132,6 +132,13 @@ Status Session::PlaceBuffers() {
     if (keys_[i] == nullptr || values_[i] == nullptr) return NoRoom("the arena has no room for keys and values");
     if (i + 1 == layers) AskForLargePages(keys_[0], static_cast<uint64_t>(values_[i] + bytes - keys_[0]));
   }
+  states_ = arena_.TakeArray<char *>(bundle_->states.size);
+  if (states_ == nullptr) return NoRoom("the arena has no room for the states' table");
+  for (size_t i = 0; i < bundle_->states.size; ++i) {
+    states_[i] = static_cast<char *>(arena_.Take(bundle_->states[i], 64));
+    if (states_[i] == nullptr) return NoRoom("the arena has no room for the recurrent states");
+  }
+  ClearStates();
   return OkStatus();
 }
 

@@ -73,6 +73,7 @@ uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, Checked &checked) {
   sum = checked.Add(sum, checked.Mul(bundle.moe_layers.size, 32));
   sum = checked.Add(sum, checked.Mul(bundle.buffers.size, 32));
   sum = checked.Add(sum, checked.Mul(bundle.kv_layers.size, 32));
+  sum = checked.Add(sum, checked.Mul(bundle.states.size, 16));
   sum = checked.Add(sum, checked.Mul(bundle.kernel_table.size, 8));
   sum = checked.Add(sum, checked.Mul(bundle.model.vocab, 8));
   sum = checked.Add(sum, PredictorBytes(bundle, most_experts, checked));
@@ -134,6 +135,8 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
     uint64_t floats = checked.Mul(checked.Mul(layer.kv_heads, layer.head_dim), p.capacity);
     p.kv = checked.Add(p.kv, checked.RoundUp(checked.Mul(floats, 2 * sizeof(float)), kPageBytes));
   }
+  for (uint64_t bytes : bundle.states) p.states = checked.Add(p.states, bytes);
+  p.states = checked.RoundUp(p.states, kPageBytes);
   for (uint32_t slot = 0; slot < bundle.buffers.size; ++slot) {
     uint64_t bytes = 0;
     if (!ArenaSlotBytes(bundle, slot, p.chunk, p.logits_rows, &bytes)) {
@@ -155,7 +158,7 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
   const uint64_t saved = options.page && panels != 0 && head + panels < p.resident ? p.resident - head - panels : 0;
 
   uint64_t fixed = p.process;
-  for (uint64_t part : {p.index, p.image, p.resident, p.tokenizer, p.kv, p.activations, p.stacks, p.bookkeeping}) {
+  for (uint64_t part : {p.index, p.image, p.resident, p.tokenizer, p.kv, p.states, p.activations, p.stacks, p.bookkeeping}) {
     fixed = checked.Add(fixed, part);
   }
   uint64_t fewest = p.records < kFewestSlots ? p.records : kFewestSlots;

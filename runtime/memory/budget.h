@@ -55,7 +55,7 @@ struct MemoryOptions {
 
 // All in bytes unless said otherwise. `total` = everything below but floor and recommended.
 struct MemoryPlan {
-  uint64_t process = 0, index = 0, image = 0, resident = 0, tokenizer = 0, kv = 0, activations = 0;
+  uint64_t process = 0, index = 0, image = 0, resident = 0, tokenizer = 0, kv = 0, states = 0, activations = 0;
   uint64_t panels = 0;        // for panels of paged tensors; 0: they are resident
   uint64_t bookkeeping = 0, stacks = 0;
   uint64_t slot_bytes = 0;    // address space of one slot: the largest record
@@ -75,7 +75,7 @@ struct MemoryPlan {
   // What the session maps in one piece: all but process, index and image. Slots whose record is smaller than the largest
   // do not touch all of theirs.
   uint64_t arena() const {
-    return resident + panels + tokenizer + kv + activations + bookkeeping + stacks + slots * slot_bytes;
+    return resident + panels + tokenizer + kv + states + activations + bookkeeping + stacks + slots * slot_bytes;
   }
 };
 

@@ -50,6 +50,7 @@ std::string operandText(const Bundle &bundle, const Operand &operand) {
   case OperandKind::kTensor: return "w:" + str(bundle.tensors[operand.index].name).str();
   case OperandKind::kKvKeys: return "keys" + number;
   case OperandKind::kKvValues: return "values" + number;
+  case OperandKind::kState: return "state" + number;
   }
   return "?";
 }
@@ -131,6 +132,9 @@ private:
     for (size_t i = 0; i < b.kv_layers.size; ++i) {
       out << "attention " << i << ": kv_heads " << b.kv_layers[i].kv_heads << ", head_dim " << b.kv_layers[i].head_dim
           << "\n";
+    }
+    for (size_t i = 0; i < b.states.size; ++i) {
+      out << "state " << i << ": " << b.states[i] << " bytes\n";
     }
   }
 
@@ -300,6 +304,7 @@ private:
       number("kv_heads", layer.kv_heads);
       number("head_dim", layer.head_dim);
     });
+    list("states", b.states, [&](uint64_t bytes) { number("bytes", bytes); });
   }
 
   void printProgram() {

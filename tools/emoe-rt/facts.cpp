@@ -99,10 +99,10 @@ int PlanVerb(const Options &options) {
   if (options.json) {
     Print("{\"floor\": %llu, \"recommended\": %llu, \"records\": %llu, \"record_bytes\": %llu, \"slots\": %llu, "
           "\"expert_bytes\": %llu, \"total\": %llu, \"process\": %llu, \"index\": %llu, \"image\": %llu, \"resident\": %llu, "
-          "\"panels\": %llu, \"tokenizer\": %llu, \"kv\": %llu, \"activations\": %llu, \"bookkeeping\": %llu, \"stacks\": %llu, "
+          "\"panels\": %llu, \"tokenizer\": %llu, \"kv\": %llu, \"states\": %llu, \"activations\": %llu, \"bookkeeping\": %llu, \"stacks\": %llu, "
           "\"context\": %u, \"chunk\": %u, \"threads\": %u}\n",
           N(p.floor), N(p.recommended), N(p.records), N(p.slot_bytes), N(p.mean_slots()), N(p.expert_bytes), N(p.total), N(p.process),
-          N(p.index), N(p.image), N(p.resident), N(p.panels), N(p.tokenizer), N(p.kv), N(p.activations), N(p.bookkeeping),
+          N(p.index), N(p.image), N(p.resident), N(p.panels), N(p.tokenizer), N(p.kv), N(p.states), N(p.activations), N(p.bookkeeping),
           N(p.stacks), p.context, p.chunk, p.threads);
     return 0;
   }
@@ -113,7 +113,8 @@ int PlanVerb(const Options &options) {
     const char *name;
     uint64_t bytes;
   } parts[] = {{"process", p.process}, {"index", p.index}, {"kernels", p.image}, {"resident", p.resident},
-               {"panels", p.panels},                {"tokenizer", p.tokenizer}, {"KV cache", p.kv}, {"activations", p.activations},
+               {"panels", p.panels},                {"tokenizer", p.tokenizer}, {"KV cache", p.kv}, {"states", p.states},
+               {"activations", p.activations},
                {"tables", p.bookkeeping}, {"stacks", p.stacks}};
   for (const auto &part : parts) Print("  %-11s%12llu\n", part.name, N(part.bytes));
   Print("  %-11s%12llu (%llu of %llu records)\n", "experts", N(p.expert_bytes), N(p.mean_slots()), N(p.records));

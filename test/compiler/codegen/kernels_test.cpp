@@ -173,6 +173,77 @@ TEST_P(KernelTest, Columns) {
   }
 }
 
+// The whole sequence at once, and cut into calls that pass the state on.
+TEST_P(KernelTest, ShortConv) {
+  struct Case { int64_t taps, width; bool bias; };
+  for (const Case &c : {Case{2, 1, false}, {3, 64, false}, {3, 100, true}, {4, 17, true}, {16, 130, false}}) {
+    const int64_t tokens = 9, stride = paddedTo64(c.width), before = c.taps - 1;
+    Floats x = randomFloats(tokens * c.width, 1), w = randomFloats(c.taps * c.width, 2), bias = randomFloats(c.width, 3);
+    Floats past = randomFloats(before * c.width, 4), seen = past;
+    seen.insert(seen.end(), x.begin(), x.end());
+    std::vector<double> expected;
+    for (int64_t i = 0; i < tokens * c.width; ++i) {
+      double sum = c.bias ? bias[i % c.width] : 0;
+      for (int64_t j = 0; j < c.taps; ++j) {
+        sum += double(w[j * c.width + i % c.width]) * seen[i + j * c.width];
+      }
+      expected.push_back(sum);
+    }
+    KernelSpec spec;
+    spec.family = KernelFamily::ShortConv;
+    spec.n = c.taps;
+    spec.k = c.width;
+    spec.hasBias = c.bias;
+    Floats state(before * stride, 0);
+    for (int64_t i = 0; i < before * c.width; ++i) {
+      state[i / c.width * stride + i % c.width] = past[i];
+    }
+    Floats first;
+    for (const std::vector<int64_t> &chunks : {std::vector<int64_t>{9}, {1, 3, 5}, {2, 2, 2, 2, 1}}) {
+      Floats got;
+      Bytes carried = bytesOf(state);
+      for (int64_t done = 0; int64_t chunk : chunks) {
+        KernelCall call;
+        call.tokens = chunk;
+        Floats part(x.begin() + done * c.width, x.begin() + (done + chunk) * c.width);
+        call.operands = {rowsOf(part, c.width), bytesOf(w), carried, poison(chunk * stride)};
+        if (c.bias) {
+          call.operands.push_back(bytesOf(bias));
+        }
+        run(spec, call);
+        carried = call.operands[2];
+        Floats out = unpad(call.operands[3], c.width);
+        got.insert(got.end(), out.begin(), out.end());
+        done += chunk;
+      }
+      expectNear(got, expected, 1e-5, 1e-5, kernelName(spec));
+      Floats left = unpad(carried, c.width);
+      ASSERT_EQ(left, Floats(seen.end() - before * c.width, seen.end()));
+      first = first.empty() ? got : first;
+      ASSERT_EQ(got, first) << "another chunk, other bits";
+    }
+    // Tiles are independent: the last one alone.
+    KernelCall last;
+    last.tokens = tokens;
+    last.firstTile = stride / 16 - 1;
+    last.lastTile = stride / 16;
+    last.operands = {rowsOf(x, c.width), bytesOf(w), bytesOf(state), poison(tokens * stride)};
+    if (c.bias) {
+      last.operands.push_back(bytesOf(bias));
+    }
+    run(spec, last);
+    Floats rows = valuesOf(last.operands[3]);
+    for (int64_t i = 0; i < tokens * stride; ++i) {
+      const int64_t column = i % stride;
+      if (column < stride - 16) {
+        ASSERT_TRUE(std::isnan(rows[i])) << i;
+      } else {
+        ASSERT_EQ(rows[i], column < c.width ? first[i / stride * c.width + column] : 0) << i;
+      }
+    }
+  }
+}
+
 TEST_P(KernelTest, Elementwise) {
   for (int64_t width : {1, 17, 64, 100}) {
     int64_t tokens = 3;
@@ -681,10 +752,15 @@ TEST(Targets, WithFusedMultiplyAddAgreeBitForBit) {
   route.family = KernelFamily::Route;
   route.n = width;
   route.topK = 6;
+  KernelSpec conv;
+  conv.family = KernelFamily::ShortConv;
+  conv.n = 3;
+  conv.k = width;
   Bytes rows = rowsOf(randomFloats(tokens * width, 20, 2), width), vector = bytesOf(randomFloats(width, 21));
   Bytes cache = bytesOf(randomFloats(capacity * 2 * headDim, 22)), out = poison(tokens * paddedTo64(width));
   struct Case { KernelSpec spec; std::vector<Bytes> operands; };
   for (const Case &c : {Case{norm, {rows, vector, out}}, Case{silu, {rows, out}}, Case{rotary, {rows, vector, out}},
+                        Case{conv, {rows, bytesOf(randomFloats(3 * width, 23)), bytesOf(randomFloats(2 * width, 24)), out}},
                         Case{attention, {rows, cache, cache, out}},
                         Case{route, {rows, poison(6 * tokens), poison(6 * tokens)}}}) {
     std::vector<Bytes> first;

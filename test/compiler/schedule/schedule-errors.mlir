@@ -20,3 +20,13 @@ func.func @main(%x: tensor<?x32xf32>) -> tensor<?x32xf32> {
   %y = arith.addf %x, %x : tensor<?x32xf32>
   return %y : tensor<?x32xf32>
 }
+
+// -----
+
+#vec = #emoe.layout<bits = 32, type = f32, group = 0, zero_point = symmetric, codebook = integer, panel = 1>
+emoe.weight @taps [3, 32] #emoe.source<"m", 0, f32, [1, 3]> {layout = #vec, placement = "resident"}
+func.func @main(%x: tensor<?x32xf32>) -> tensor<?x32xf32> {
+  // expected-error @+1 {{is number 0 in the program, but has state = 1}}
+  %y = emoe.short_conv %x @taps {state = 1} : tensor<?x32xf32>
+  return %y : tensor<?x32xf32>
+}

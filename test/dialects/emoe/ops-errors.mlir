@@ -483,3 +483,39 @@ emoe.look_ahead 1 @n [@a, @b, @c] @r [@c, 1, @e] softmax
 
 // expected-error @+1 {{the router must read what the norm writes}}
 emoe.look_ahead 1 @n [@a, @b, @c] @r [@a, @d, @e] softmax
+
+// -----
+
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{weight @none is not an emoe.weight of this module}}
+  %y = emoe.short_conv %x @none {state = 0} : tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// expected-note @+1 {{the weight is here}}
+emoe.weight @taps [3, 4] <"w", 0, f32, [1, 3]>
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{weight @taps must be [3, 8], not [3, 4]}}
+  %y = emoe.short_conv %x @taps {state = 0} : tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @taps [1, 8] <"w", 0, f32, [1, 1]>
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{needs two taps at least, not 1: with one it has no state}}
+  %y = emoe.short_conv %x @taps {state = 0} : tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @taps [3, 8] <"w", 0, f32, [1, 3]>
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{state must not be negative}}
+  %y = emoe.short_conv %x @taps {state = -1} : tensor<?x8xf32>
+  return
+}

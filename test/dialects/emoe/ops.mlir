@@ -6,6 +6,7 @@ emoe.weight @embed [16, 8] <"w", 0, f16, [8, 1]>
 // CHECK: emoe.weight @vector [1, 8] <"w", 256, f32, [8, 1]>
 emoe.weight @vector [1, 8] <"w", 256, f32, [8, 1]>
 emoe.weight @head_norm [1, 4] <"w", 256, f32, [4, 1]>
+emoe.weight @taps [3, 8] <"w", 256, f32, [1, 3]>
 emoe.weight @square [8, 8] <"w", 512, f16, [8, 1]>
 emoe.weight @narrow [4, 8] <"w", 512, f16, [8, 1]>
 emoe.weight @router [2, 8] <"w", 512, f16, [8, 1]>
@@ -30,6 +31,8 @@ func.func @parts(%ids: tensor<?xi32>, %narrow: tensor<?x4xf32>) -> tensor<?x8xf3
   %k = emoe.linear %l @narrow : (tensor<?x8xf32>) -> tensor<?x4xf32>
   // CHECK: emoe.linear %{{.*}} @square {bias = @vector}
   %q = emoe.linear %l @square {bias = @vector} : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  // CHECK: emoe.short_conv %{{.*}} @taps {bias = @vector, state = 0 : i64} : tensor<?x8xf32>
+  %conv = emoe.short_conv %l @taps {bias = @vector, state = 0} : tensor<?x8xf32>
   // CHECK: emoe.rotary half %{{.*}} {heads = 2 : i64, inv_freq = array<f32: 1.000000e+00, 1.000000e-01>}
   %r = emoe.rotary half %q {heads = 2, inv_freq = array<f32: 1.0, 0.1>} : tensor<?x8xf32>
   // CHECK: emoe.rotary interleaved %{{.*}} {digits = 11 : i64, heads = 1 : i64, inv_freq = array<f32: 1.000000e+00>, magnitude = 5.000000e-01 : f32}

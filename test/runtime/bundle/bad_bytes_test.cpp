@@ -183,6 +183,7 @@ void ExpectSameIndex(const Bundle &b, const fb::Bundle &f) {
   ExpectSameBytes(b.model.stop_tokens, f.model()->stop_tokens());
   ExpectSameBytes(b.buffers, f.buffers());
   ExpectSameBytes(b.kv_layers, f.kv_layers());
+  ExpectSameBytes(b.states, f.states());
   ExpectSameBytes(b.chunk_crcs, f.chunk_crcs());
   ExpectSameBytes(b.panel_crcs, f.panel_crcs());
   EXPECT_EQ(b.logits, f.logits());

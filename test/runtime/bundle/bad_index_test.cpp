@@ -56,7 +56,8 @@ constexpr const char *kCalibrationLoss = "calibration: the loss is not between 0
 constexpr const char *kText = "provenance: a text is not plain UTF-8";
 constexpr const char *kName = "tensor: its name is not plain UTF-8 (tensor)";
 constexpr const char *kIsa = "image: isa is empty or not plain UTF-8 (image)";
-constexpr const char *kWantedRows = "step: wanted rows of token ids or of a cache (step, operand)";
+constexpr const char *kState = "recurrent state: its size is out of range or no multiple of 64 (state, bytes)";
+constexpr const char *kWantedRows = "step: wanted rows of token ids, a cache or a state (step, operand)";
 constexpr const char *kLogits =
     "program: the logits' buffer does not hold f32 rows of the vocabulary (buffer, bytes per row)";
 constexpr const char *kExpertReads = "step: an expert kernel reads more than an input row (step, kernel)";
@@ -267,6 +268,11 @@ const Case kCases[] = {
      [](B &b) { b.kv_layers[0] = fb::KvLayer(2, UINT32_MAX); }},
     {"attention layer: kv_heads or head_dim are out of range (attention layer)", 0, 0,
      [](B &b) { b.kv_layers[0] = fb::KvLayer(4097, 16); }},
+    {kState, 0, 0, [](B &b) { b.states = {0}; }},
+    {kState, 1, 96, [](B &b) { b.states = {64, 96}; }},
+    {kState, 0, (1ull << 32) + 64, [](B &b) { b.states = {(1ull << 32) + 64}; }},
+    {"index: a list is longer than the format allows (offset in the index)", ~0ull, 0,
+     [](B &b) { b.states.assign(2049, 64); }},
     // Kernels
     {"index: it lists no kernels", 0, 0, [](B &b) { b.kernels.clear(); }},
     {"kernel: its name is not plain UTF-8 (kernel)", 2, 0, [](B &b) { b.kernels[2]->name = "\r"; }},
@@ -351,7 +357,11 @@ const Case kCases[] = {
     {"step: has another number of operands than its kernel (step, operands)", 1, 0,
      [](B &b) { b.steps[1]->operands.clear(); }},
     {"step: unknown kind of operand (step, operand)", 1, 1,
-     [](B &b) { b.steps[1]->operands[1] = Op(static_cast<Kind>(6), 0); }},
+     [](B &b) { b.steps[1]->operands[1] = Op(static_cast<Kind>(7), 0); }},
+    {"step: no such recurrent state (step, operand)", 1, 1, [](B &b) { b.steps[1]->operands[1] = Op(Kind::State, 0); }},
+    {kTooMuch, 1, 1, [](B &b) { b.states = {64}, b.steps[1]->operands[1] = Op(Kind::State, 0); }},
+    {kTooMuch, 1, 0, [](B &b) { b.states = {1 << 20}, b.steps[1]->operands[0] = Op(Kind::State, 0); }},
+    {kWantedRows, 11, 1, [](B &b) { b.states = {1 << 20}, b.steps[11]->operands[1] = Op(Kind::State, 0); }},
     {kTooMuch, 1, 0, [](B &b) { b.steps[1]->operands[0] = Op(Kind::None, 0); }},
     {kTooMuch, 1, 0, [](B &b) { b.steps[1]->operands[0] = Op(Kind::TokenIds, 0); }},
     {kTooMuch, 1, 0, [](B &b) { b.steps[1]->operands[0] = Op(Kind::Tensor, 0); }},

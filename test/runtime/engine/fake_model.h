@@ -1,7 +1,8 @@
 // A small model whose kernels are plain functions, so that the engine can be tested without the compiler, and a second,
 // naive implementation of the same arithmetic to compare with.
 //
-// Embedding; then per layer: a causal sum over all earlier positions (through the KV caches), a router that picks the
+// Embedding; then per layer: a decaying sum of earlier rows (through a recurrent state), a causal sum over all earlier
+// positions (through the KV caches), a router that picks the
 // experts of a token by hashing its row, experts (hidden = W x, out = V hidden), combine with residual; then logits.
 #ifndef EMOE_TEST_RUNTIME_ENGINE_FAKE_MODEL_H_
 #define EMOE_TEST_RUNTIME_ENGINE_FAKE_MODEL_H_
@@ -109,7 +110,18 @@ inline void Combine(const emoe_kernel_args *a, int64_t first, int64_t last) {
     }
   }
 }
-constexpr emoe_kernel_fn kKernels[] = {Embed, Append, Attend, Route, Linear, Combine};
+inline void Decay(float *x, float *state) {
+  const float row = *x;
+  *x += *state * 0.1f;
+  *state = *state * 0.5f + row;
+}
+// x (in place), state                                    tile: 16 columns of all rows
+inline void Remember(const emoe_kernel_args *a, int64_t first, int64_t last) {
+  for (int64_t t = 0; t < a->tokens; ++t) {
+    for (int64_t j = first * 16; j < last * 16; ++j) Decay(F(a->operand[0]) + t * kWidth + j, F(a->operand[1]) + j);
+  }
+}
+constexpr emoe_kernel_fn kKernels[] = {Embed, Append, Attend, Route, Linear, Combine, Remember};
 
 // The bundle's tables in memory, and a file that holds its sections.
 struct Model {
@@ -152,8 +164,12 @@ struct Model {
                {0, kTopK * kRowBytes,  4, Rows::kAll},      // 4: hidden
                {0, kTopK * kRowBytes,  5, Rows::kAll},      // 5: pairs
                {0, kLogitBytes,        4, Rows::kWanted}};  // 6: logits, in the memory of hidden
-    for (uint32_t i = 0; i < 6; ++i) kernels.push_back({{}, {}, i == 4 ? 4u : 0u, i == 4 ? 0u : 1u});
+    for (uint32_t i = 0; i < 7; ++i) {
+      const bool by_columns = i == 4 || i == 6;
+      kernels.push_back({{}, {}, by_columns ? 4u : 0u, by_columns ? 0u : 1u});
+    }
     for (int layer = 0; layer < kLayers; ++layer) kv.push_back({1, kWidth});
+    states.assign(kLayers, kRowBytes);
 
     auto buffer = [](uint32_t i) { return Operand{OperandKind::kBuffer, i}; };
     Operand tensor{OperandKind::kTensor, 0}, none{OperandKind::kNone, 0};
@@ -161,6 +177,8 @@ struct Model {
     AddStep(0, Rows::kAll);
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
       Operand keys{OperandKind::kKvKeys, layer}, values{OperandKind::kKvValues, layer};
+      operands.push_back({buffer(0), {OperandKind::kState, layer}});
+      AddStep(6, Rows::kAll);
       operands.push_back({buffer(0), keys, values});
       AddStep(1, Rows::kAll);
       operands.push_back({buffer(0), keys, values, buffer(1)});
@@ -200,6 +218,7 @@ struct Model {
     bundle.panel_crcs = {panel_crcs.data(), panel_crcs.size()};
     bundle.buffers = {buffers.data(), buffers.size()};
     bundle.kv_layers = {kv.data(), kv.size()};
+    bundle.states = {states.data(), states.size()};
     bundle.kernel_table = {kernels.data(), kernels.size()};
     bundle.steps = {steps.data(), steps.size()};
     bundle.logits = 6;
@@ -241,11 +260,12 @@ struct Model {
 
   // Logits of all rows, token by token, without chunks, caches or threads.
   std::vector<float> Reference(const std::vector<int32_t> &tokens) const {
-    std::vector<std::vector<float>> seen(kLayers);
+    std::vector<std::vector<float>> seen(kLayers), remembered(kLayers, std::vector<float>(kWidth));
     std::vector<float> result;
     for (int32_t token : tokens) {
       std::vector<float> x(table.begin() + token * kWidth, table.begin() + (token + 1) * kWidth);
       for (int layer = 0; layer < kLayers; ++layer) {
+        for (int j = 0; j < kWidth; ++j) Decay(&x[j], &remembered[layer][j]);
         seen[layer].insert(seen[layer].end(), x.begin(), x.end());
         std::vector<float> attended = x;
         for (int j = 0; j < kWidth; ++j) {
@@ -280,6 +300,7 @@ struct Model {
   std::vector<Buffer> buffers;
   std::vector<Kernel> kernels;
   std::vector<KvLayer> kv;
+  std::vector<uint64_t> states;
   std::vector<Step> steps;
   std::vector<std::vector<Operand>> operands;
   Variant variant;

@@ -179,6 +179,7 @@ TEST(Faults, RecoversAfterReset) {
   for (int record = 0; record < kLayers * kExperts; ++record) model.Damage(record, 99);
   EXPECT_EQ(session->Forward(tokens.data(), 9, Want::kNone).code, StatusCode::kBadBundle);
   for (int record = 0; record < kLayers * kExperts; ++record) model.Damage(record, 99);
+  EXPECT_EQ(session->Forward(tokens.data(), 9, Want::kNone).code, StatusCode::kUsage) << "states have gone on";
   session->Reset();
   std::vector<float> logits;
   ASSERT_TRUE(session->Forward(tokens.data(), 9, Want::kAll, {Collect, &logits}).ok());

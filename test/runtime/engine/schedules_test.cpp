@@ -34,7 +34,8 @@ void Timed(const emoe_kernel_args *args, int64_t first, int64_t last) {
   now.fetch_add(most == 0 ? 0 : (tick * 2654435761u >> 7) % most, std::memory_order_relaxed);
   kKernels[kKernel](args, first, last);
 }
-constexpr emoe_kernel_fn kTimed[] = {Timed<0>, Timed<1>, Timed<2>, Timed<3>, Timed<4>, Timed<5>};
+constexpr emoe_kernel_fn kTimed[] = {Timed<0>, Timed<1>, Timed<2>, Timed<3>, Timed<4>, Timed<5>, Timed<6>};
+static_assert(std::size(kTimed) == std::size(kKernels));
 
 struct Faults {
   double predicted = 0, demanded = 0;  // chance that a read fails, brings part of its bytes, or a wrong one

@@ -223,8 +223,8 @@ TEST(Session, RefusesAnUnknownPolicy) {
 
 TEST(Session, RefusesAnExpertThatDoesNotExist) {
   Model model;
-  static emoe_kernel_fn kernels[6];
-  std::copy(kKernels, kKernels + 6, kernels);
+  static emoe_kernel_fn kernels[std::size(kKernels)];
+  std::copy(std::begin(kKernels), std::end(kKernels), kernels);
   kernels[3] = [](const emoe_kernel_args *a, int64_t first, int64_t last) {
     for (int64_t i = first * kTopK; i < last * kTopK; ++i) static_cast<int32_t *>(a->operand[1])[i] = -1;
   };
