@@ -124,6 +124,11 @@ std::string projectionText(AttentionOp op) {
   return text;
 }
 
+std::string convolutionText(ShortConvOp op, const SymbolTable &symbols) {
+  auto weight = symbols.lookup<WeightOp>(op.getWeight());
+  return std::to_string(weight.getShape()[0]) + " taps, " + std::to_string(weight.getShape()[1]) + " wide";
+}
+
 // How the file stores the weights.
 std::string storageOf(WeightOp weight, const WeightStore &store) {
   SourceAttr source = weight.getSource();
@@ -147,7 +152,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
   auto model = raised->getAttrOfType<DictionaryAttr>("emoe.model");
   auto number = [&](StringRef key) { return model.getAs<IntegerAttr>(key).getInt(); };
   // What differs between layers is listed once for each form.
-  std::vector<std::pair<std::string, int64_t>> attentions, routers, experts, norms;
+  std::vector<std::pair<std::string, int64_t>> attentions, convolutions, routers, experts, norms;
   auto count = [](auto &list, const std::string &text) {
     auto found = llvm::find_if(list, [&](const auto &entry) { return entry.first == text; });
     if (found == list.end()) {
@@ -165,6 +170,8 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
   main.walk([&](Operation *op) {
     if (auto attention = dyn_cast<AttentionOp>(op)) {
       count(attentions, attentionText(attention) + projectionText(attention));
+    } else if (auto conv = dyn_cast<ShortConvOp>(op)) {
+      count(convolutions, convolutionText(conv, symbols));
     } else if (auto route = dyn_cast<RouteOp>(op)) {
       count(routers, routerText(route));
     } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
@@ -232,6 +239,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
       object.attribute("experts", expertCount);
       object.attribute("expert_weights", expertValues);
       list("attention", attentions);
+      list("short_convolutions", convolutions);
       list("routers", routers);
       list("expert_forms", experts);
       object.attribute("expert_storage", joined(storage));
@@ -265,6 +273,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
     }
   };
   lines("attention     ", attentions);
+  lines("short conv    ", convolutions);
   lines("router        ", routers);
   lines("experts       ", experts);
   if (shared > 0) {

@@ -23,6 +23,13 @@ struct Claim {
   // and values [1, kv_heads, P + T, width] of all positions are these: the earlier ones are the emoe.attention's cache,
   // the others must be its operands. A narrower head ends in zeros.
   mlir::Value keys, values;
+  // Recurrent states: the input `past` stands for state `number` of the replacement's ops before the call, and its output
+  // `present` for that after it (each [1, channels, kept], whose last entries are the op's rows).
+  struct State {
+    mlir::Value past, present;
+    int64_t number;
+  };
+  llvm::SmallVector<State, 1> states;
 };
 
 class Prover {

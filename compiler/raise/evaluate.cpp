@@ -278,6 +278,7 @@ static const EvaluateTable &tableOfOps() {
     addContribOps(made);
     addEmoeOps(made);
     addMixtureOps(made);
+    addRecurrentOps(made);
     return made;
   }();
   return table;

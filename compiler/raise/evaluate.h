@@ -39,6 +39,7 @@ public:
 
   int64_t position = 0;                  // of the first row: tokens before this call
   llvm::DenseMap<int64_t, Cache> caches; // by emoe.attention's layer; an absent one is empty
+  llvm::DenseMap<int64_t, std::vector<double>> states; // recurrent states, by number; an absent one is zeros
   // Scalar float constants for which the exact value is known: a constant of a 16-bit float type within half a unit
   // in the last place of one of these is taken to be it (float types are storage).
   llvm::SmallVector<double, 4> exactScalars;
@@ -97,6 +98,7 @@ void addComputeOps(EvaluateTable &table);
 void addContribOps(EvaluateTable &table);
 void addEmoeOps(EvaluateTable &table);
 void addMixtureOps(EvaluateTable &table);
+void addRecurrentOps(EvaluateTable &table);
 
 // Adds `function` (OpT, Evaluator &) -> LogicalResult for OpT.
 template <typename OpT, typename F> void addOp(EvaluateTable &table, F function) {

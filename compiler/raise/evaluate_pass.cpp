@@ -18,7 +18,7 @@ public:
   StringRef getArgument() const override { return "evaluate"; }
   StringRef getDescription() const override {
     return "Print what each function without arguments returns. A weight's elements are their own indices in the "
-           "file. Functions run in order and share attention caches; `position` on a function says how many tokens "
+           "file. Functions run in order and share caches and states; `position` on a function says how many tokens "
            "came before";
   }
 

@@ -13,7 +13,8 @@
 
 namespace emoe {
 
-// In which order rows lie in a tensor: B = 1, S tokens, H heads, W width (of a head, where there are heads).
+// In which order rows lie in a tensor: B = 1, S tokens, H heads, W width (of a head, where there are heads). BSHW also
+// stands for [B, S * H, W].
 enum class Form { SW, BSW, S1W, BSHW, BHSW, BHWS };
 
 enum class Kind {
@@ -28,6 +29,12 @@ enum class Kind {
   TokenIds,    // [1, S]
   Weight,      // a tensor of the file: `view`
   Past,        // cache input `index` of the function, [1, kv_heads, P, head_dim]
+  State,       // recurrent state input `index` of the function, [1, channels, kept]
+  // Channels first
+  Channels,           // [1, width, S] of the emitted rows `key`, which come from `origins` and go through `states`; or, without
+                      // `key`, of columns `index` .. of the rows `source`
+  StateThenChannels,  // state input `past`, then Channels, along the last axis
+  Convolved,          // what Conv makes of it: results of the new tokens, the Channels' rows, start at `index`
   // Masks over [.., S, P + S]
   Visible,     // boolean: the key's position is in (query's position - window, query's position]; window 0: no bound
   Hidden,      // boolean: not Visible
@@ -70,6 +77,9 @@ enum class Kind {
   TopWeights,    // the chosen experts' weights [.., k]
   TopSum,        // their sum (+ epsilon)
   TopIds,        // the chosen experts [.., k]
+  SigmoidStep,   // -x, exp(-x), exp(-x) + 1 of the rows `source`, by `index`
+  TopShare,      // sum of the chosen experts' weights / (that sum + epsilon)
+  LogTopWeights, ScatteredLogs,  // logarithms of TopWeights; the same [.., E], very negative where no expert is chosen
   // Experts, all tokens at once (batched) or the tokens of one expert (`expert` >= 0)
   RepeatedRows,  // rows `source`, each k times in a row
   ExpertWeight,  // stacked weights gathered by the chosen experts: `view` [E, ...]
@@ -170,6 +180,8 @@ struct Meaning {
   std::optional<TensorView> sinks;  // of Scores: a column with them was added for the softmax
   double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity(), offset = 0;
   mlir::Value source, query, key;
+  llvm::SmallVector<mlir::Value, 2> origins;
+  llvm::SmallVector<int64_t, 1> states;
   Form form = Form::BSW;
   std::vector<float> frequencies;
   int64_t digits = 24;  // of scaled cosines and sines, as emoe.rotary has them

@@ -57,6 +57,13 @@ private:
   mlir::LogicalResult evaluate(const Claim &claim, const Facts &facts, uint64_t seed, const ByteRanges &randomised,
                                llvm::ArrayRef<mlir::Operation *> original,
                                llvm::ArrayRef<mlir::Operation *> replacement);
+  // Gives the inputs of the claim's recurrent states random values, and the evaluator's states the same. Reads
+  // emoe.short_conv's rows off the ops of `replacement`.
+  mlir::LogicalResult fillStates(const Claim &claim, const Facts &facts, uint64_t salt, Evaluator &evaluator,
+                                 llvm::ArrayRef<mlir::Operation *> replacement);
+  // Compares the outputs of the claim's states with the evaluator's states after the call.
+  mlir::LogicalResult compareStates(const Claim &claim, double tolerance, Evaluator &evaluator,
+                                    llvm::ArrayRef<mlir::Operation *> replacement);
   // The claim's structure without places of weights, and how both sides' weights correspond; empty if the claim must
   // be evaluated by itself.
   std::vector<uint64_t> signatureOf(const Claim &claim, llvm::ArrayRef<mlir::Operation *> original,

@@ -42,6 +42,9 @@ std::vector<uint64_t> EvaluatingProver::signatureOf(const Claim &claim, ArrayRef
   for (Value past : {claim.pastKey, claim.pastValue}) {
     past ? addInput(past) : add(~uint64_t(0));
   }
+  for (const Claim::State &state : claim.states) {
+    addInput(state.past);
+  }
   for (BlockArgument argument : function.getArguments()) {
     // Another argument is the same value for every claim.
     numbers.try_emplace(argument, 1000000 + argument.getArgNumber());
@@ -66,7 +69,7 @@ std::vector<uint64_t> EvaluatingProver::signatureOf(const Claim &claim, ArrayRef
         if (auto list = dyn_cast<ArrayAttr>(attribute.getValue())) {
           symbols = !list.empty() && isa<FlatSymbolRefAttr>(list[0]);
         }
-        if (!symbols && attribute.getName() != "layer") {
+        if (!symbols && attribute.getName() != "layer" && attribute.getName() != "state") {
           add(handle(attribute.getName().getAsOpaquePointer()));
           add(handle(attribute.getValue().getAsOpaquePointer()));
         } else if (auto list = dyn_cast<ArrayAttr>(attribute.getValue())) {
@@ -86,6 +89,9 @@ std::vector<uint64_t> EvaluatingProver::signatureOf(const Claim &claim, ArrayRef
   }
   for (Value value : claim.replacements) {
     add(numberOf(value));
+  }
+  for (const Claim::State &state : claim.states) {
+    add(numberOf(state.present));
   }
 
   // Shapes and strides of all weights, where those of the replacement lie in those of the original, and the contents

@@ -14,6 +14,8 @@ namespace emoe {
 Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
     : module(module), store(store), prover(prover), builder(module.getContext()) {
   // Pattern sets: an op's handlers are tried in this order until one knows what its result means.
+  addRecurrentHandlers();
+  addScatteredHandlers();
   addShapeHandlers();
   addDecoderHandlers();
   addAttentionHandlers();
@@ -206,17 +208,23 @@ LogicalResult Raiser::replaceAs(Value original, Value rows, Form form, int64_t h
   Meaning base = meaning;
   if (form == Form::BSHW) {
     base.form = Form::BSW;
-    base.extents = {1, meaning.extents[1], width};
+    base.extents = {1, tokens, width};
   }
   base.source = meaning.source = result;
   set(result, base);
   if (form == Form::BSHW) {
-    auto target = DenseIntElementsAttr::get(RankedTensorType::get({4}, builder.getI64Type()),
-                                            ArrayRef<int64_t>{1, -1, heads, width / heads});
+    // [1, S, H, W], or [1, S * H, W].
+    SmallVector<int64_t> to{1, -1, width / heads}, extents{1, any, width / heads};
+    if (meaning.extents.size() == 4) {
+      to.insert(to.begin() + 2, heads);
+      extents.insert(extents.begin() + 2, heads);
+    }
+    auto target = DenseIntElementsAttr::get(
+        RankedTensorType::get({static_cast<int64_t>(to.size())}, builder.getI64Type()), ArrayRef<int64_t>(to));
     Value shapeValue = builder.create<onnx::ConstantOp>(loc, target.getType(), target);
     OperationState state(loc, onnx::ReshapeOp::getOperationName());
     state.addOperands({result, shapeValue});
-    state.addTypes(RankedTensorType::get({1, any, heads, width / heads}, element));
+    state.addTypes(RankedTensorType::get(extents, element));
     result = builder.create(state)->getResult(0);
     set(result, meaning);
   }
@@ -269,6 +277,11 @@ LogicalResult Raiser::describeInputs(func::FuncOp main) {
       }
     } else if (isInteger && type.getRank() == 0) {
       // A number that the exporter made a state; whether the model needs it shows later.
+    } else if (!isInteger && type.getRank() == 3 && !type.isDynamicDim(1) && !type.isDynamicDim(2)) {
+      meaning.kind = Kind::State;
+      meaning.index = pasts.size();
+      meaning.extents = {1, type.getDimSize(1), type.getDimSize(2)};
+      pasts.push_back(argument);
     } else if (isPast(type)) {
       meaning.kind = Kind::Past;
       meaning.index = pasts.size();
@@ -278,7 +291,8 @@ LogicalResult Raiser::describeInputs(func::FuncOp main) {
       return main.emitError("the input \"")
              << name.getValue() << "\" of type " << type
              << " is not one that a decoder has (token ids, position ids, attention mask, keys and values "
-                "[batch, heads, past, head size]); export the model as a decoder with or without past";
+                "[batch, heads, past, head size], states of convolutions [batch, channels, kept]); export the model as a "
+                "decoder with or without past";
     }
     set(argument, meaning);
   }
@@ -314,12 +328,16 @@ LogicalResult Raiser::reportOpaque(Operation *op) {
                                "this is a mixture-of-experts decoder, please report the exporter and its version";
 }
 
+// Ops that tokens meet in; each has a cache or a state. A decoder has one a layer.
+static bool isMixer(Operation *op) { return isa<AttentionOp, ShortConvOp>(op); }
+
 LogicalResult Raiser::finish(func::FuncOp main) {
   auto ret = cast<func::ReturnOp>(main.getBody().front().getTerminator());
   Value logits;
   for (auto [index, value] : llvm::enumerate(ret.getOperands())) {
     const Meaning &meaning = of(value);
-    if ((meaning.is(Kind::Cache) && meaning.past >= 0) || isa<IntegerType>(getElementTypeOrSelf(value.getType()))) {
+    if ((meaning.is(Kind::Cache) && meaning.past >= 0) || newStates.count(value) ||
+        isa<IntegerType>(getElementTypeOrSelf(value.getType()))) {
       continue;
     }
     if (!isPlainRows(meaning) || !(meaning.form == Form::BSW || meaning.form == Form::SW) || logits) {
@@ -335,6 +353,9 @@ LogicalResult Raiser::finish(func::FuncOp main) {
   }
   if (attentionLayers == 0) {
     return main.emitError("no attention was found: this is not a decoder that can be compiled");
+  }
+  if (failed(checkStates(main))) {
+    return failure();
   }
   builder.setInsertionPoint(ret);
   int64_t vocabulary = rowWidth(of(logits));
@@ -352,7 +373,7 @@ LogicalResult Raiser::finish(func::FuncOp main) {
           bridge.getRows().replaceAllUsesWith(from.getRows());
         }
       }
-      if (!op.hasTrait<OpTrait::IsTerminator>() && op.use_empty() && !isa<AttentionOp>(op)) {
+      if (!op.hasTrait<OpTrait::IsTerminator>() && op.use_empty() && !isMixer(&op)) {
         op.erase();
         changed = true;
       }
@@ -389,10 +410,11 @@ LogicalResult Raiser::finish(func::FuncOp main) {
   nameWeights(main);
   int64_t hidden = 0;
   main.walk([&](EmbeddingOp op) { hidden = cast<RankedTensorType>(op.getResult().getType()).getDimSize(1); });
+  int64_t layers = llvm::count_if(main.getBody().front(), [](Operation &op) { return isMixer(&op); });
   module->setAttr("emoe.model",
                   builder.getDictionaryAttr({builder.getNamedAttr("vocab", builder.getI64IntegerAttr(vocabulary)),
                                              builder.getNamedAttr("hidden", builder.getI64IntegerAttr(hidden)),
-                                             builder.getNamedAttr("layers", builder.getI64IntegerAttr(attentionLayers))}));
+                                             builder.getNamedAttr("layers", builder.getI64IntegerAttr(layers))}));
   return success();
 }
 
@@ -432,14 +454,13 @@ void Raiser::tieEmbedding(func::FuncOp main) {
   }
 }
 
-// The number of the attention layer that the op comes after.
-static int64_t attentionBefore(Operation *op) {
+// The number of the layer that the op is in or comes after: of mixers, attention and others, from 0.
+static int64_t layerBefore(Operation *op) {
+  int64_t mixers = 0;
   for (; op; op = op->getPrevNode()) {
-    if (auto attention = dyn_cast<AttentionOp>(op)) {
-      return attention.getLayer();
-    }
+    mixers += isMixer(op);
   }
-  return 0;
+  return std::max<int64_t>(mixers - 1, 0);
 }
 
 // Names that say what a weight is for, the same for every export of a model: by the part that uses it.
@@ -472,7 +493,7 @@ void Raiser::nameWeights(func::FuncOp main) {
     }
   };
   main.walk([&](AttentionOp op) {
-    layer = op.getLayer();
+    layer = layerBefore(op);
     nameProjection(op.getQuery(), "q");
     nameProjection(op.getKey(), "k");
     nameProjection(op.getValue(), "v");
@@ -481,9 +502,15 @@ void Raiser::nameWeights(func::FuncOp main) {
   bool attended = false;
   Value last = logitsOp(main);
   for (Operation &op : main.getBody().front()) {
-    if (auto attention = dyn_cast<AttentionOp>(op)) {
-      layer = attention.getLayer();
+    if (isMixer(&op)) {
+      layer = layerBefore(&op);
       attended = true;
+      if (auto conv = dyn_cast<ShortConvOp>(op)) {
+        name(conv.getWeight(), inLayer("conv"));
+        if (conv.getBias()) {
+          name(*conv.getBias(), inLayer("conv_bias"));
+        }
+      }
     } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
       name(embedding.getWeight(), "embed");
     } else if (auto norm = dyn_cast<NormOp>(op)) {
@@ -517,12 +544,12 @@ void Raiser::nameWeights(func::FuncOp main) {
     }
   }
   main.walk([&](MoeOp op) {
+    const std::string prefix = "layer" + std::to_string(layerBefore(op)) + ".expert";
     for (auto [list, part] : {std::pair(op.getGate(), "gate"), {std::optional(op.getUp()), "up"},
                               {std::optional(op.getDown()), "down"}, {op.getGateBias(), "gate_bias"},
                               {op.getUpBias(), "up_bias"}, {op.getDownBias(), "down_bias"}}) {
       for (auto [expert, symbol] : llvm::enumerate(list ? list->getValue() : ArrayRef<Attribute>())) {
-        name(cast<FlatSymbolRefAttr>(symbol).getValue(), "layer" + std::to_string(attentionBefore(op)) + ".expert" +
-                                                             std::to_string(expert) + "." + part);
+        name(cast<FlatSymbolRefAttr>(symbol).getValue(), prefix + std::to_string(expert) + "." + part);
       }
     }
   });

@@ -579,7 +579,8 @@ LogicalResult Raiser::emitMoe(Operation *op, const RouteMeaning &route, Value so
   Location loc = op->getLoc();
   SmallVector<Attribute> lists[6];
   const char *const kParts[] = {"gate", "up", "down", "gate_bias", "up_bias", "down_bias"};
-  int64_t layer = std::max<int64_t>(attentionLayers - 1, 0);
+  // One more for each op with a cache or a state: names must differ, and the layers are counted at the end.
+  int64_t layer = std::max<int64_t>(attentionLayers + static_cast<int64_t>(states.size()) - 1, 0);
   const ExpertMeaning &firstExpert = experts.begin()->second;
   for (auto [index, expert] : experts) {
     ExpertMeaning first = firstExpert;

@@ -39,8 +39,11 @@ LogicalResult Raiser::mixtureOp(Operation *operation) {
 template <typename OpT> LogicalResult Raiser::emitMixture(OpT op, Value routerWeights) {
   const Meaning x = of(op.getInput()), scores = of(op.getRouterProbs());
   bool flat = x.form == Form::BSW || x.form == Form::SW;
-  // Logits; or, where other scores weigh, what the experts are chosen by.
-  std::optional<Meaning> choosing = isPlainRows(scores) || routerWeights ? asScores(scores) : std::nullopt;
+  // Logits; logarithms of scores that were chosen before; or, where other scores weigh, what the experts are chosen by.
+  const bool written = scores.is(Kind::ScatteredLogs) && !routerWeights;
+  std::optional<Meaning> choosing = written                                  ? std::optional<Meaning>(scores)
+                                    : isPlainRows(scores) || routerWeights ? asScores(scores)
+                                                                           : std::nullopt;
   if (!isPlainRows(x) || !flat || !choosing || rowWidth(x) < 1 || choosing->route.experts < 1 || choosing->extents.empty() ||
       choosing->extent(-1) != Extent(choosing->route.experts)) {
     return success();
@@ -120,6 +123,19 @@ template <typename OpT> LogicalResult Raiser::emitMixture(OpT op, Value routerWe
     }
   }
   RouteMeaning route = choosing->route;
+  if (written) {
+    if (op.getK() != route.topK) {
+      return op.emitError() << "chooses " << op.getK() << " experts where the graph in front of it chose " << route.topK;
+    }
+    // The softmax of logarithms: scores divided by their sum.
+    route.renormalise = true;
+    if (onnx::MulOp product = correctionOf(op->getResult(0), route, route.epsilon)) {
+      set(product->getResult(0), reshaped(Meaning(), x.extents));
+      return emitMoe(product, route, x.source, expertsOf(stacked, experts), x.form, "experts P0");
+    }
+    set(op->getResult(0), reshaped(Meaning(), x.extents));
+    return emitMoe(op, route, x.source, expertsOf(stacked, experts), x.form, "experts P0");
+  }
   route.topK = op.getK();
   route.score = ScoreFunction::Softmax;
   route.renormalise = op.getNormalizeRoutingWeights() != 0;

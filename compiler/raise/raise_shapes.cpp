@@ -144,7 +144,7 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
     if (from.form == Form::BHSW || from.form == Form::BHWS) {
       break;
     }
-    Extent rows = from.form == Form::BSW || from.form == Form::BSHW ? from.extents[1] : from.extents[0];
+    Extent rows = from.form == Form::BSHW ? tokens : from.form == Form::BSW ? from.extents[1] : from.extents[0];
     if (extents == Extents{1, rows, rowWide}) {
       meaning.form = Form::BSW;
     } else if (extents == Extents{rows, rowWide}) {
@@ -158,6 +158,12 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
                extents[3] * extents[2].constant() == rowWide) {
       meaning.form = Form::BSHW;
       meaning.heads = extents[2].constant();
+    } else if (from.is(Kind::Rows) && extents.size() == 3 && extents[0] == Extent(1) && extents[2].isConstant() &&
+               rowWide.isConstant() && extents[2].constant() > 0 && rowWide.constant() % extents[2].constant() == 0 &&
+               extents[1] == rows * (rowWide.constant() / extents[2].constant())) {
+      // A token's heads one after the other.
+      meaning.form = Form::BSHW;
+      meaning.heads = rowWide.constant() / extents[2].constant();
     } else if (from.is(Kind::Sigmoid)) {
       // Scores of experts in groups.
       meaning = reshaped(*asScores(from), extents);

@@ -45,6 +45,8 @@ public:
   int64_t axisAttr(mlir::Operation *op, int64_t byDefault, size_t rank);
 
 private:
+  void addRecurrentHandlers(); // raise_recurrent.cpp
+  void addScatteredHandlers(); // raise_scattered.cpp
   void addShapeHandlers();     // raise_shapes.cpp, raise_numbers.cpp
   void addDecoderHandlers();   // raise_decoder.cpp
   void addAttentionHandlers(); // raise_attention.cpp
@@ -271,6 +273,30 @@ private:
   mlir::LogicalResult emitMoe(mlir::Operation *op, const RouteMeaning &route, mlir::Value source,
                               const std::map<int64_t, ExpertMeaning> &experts, Form form, llvm::StringRef pattern);
 
+  // recurrent states
+  Meaning channels(mlir::Value rows, const Meaning &from);
+  mlir::LogicalResult emitChannels(mlir::Location loc, Meaning &meaning);
+  mlir::LogicalResult transposeChannels(mlir::Operation *op);
+  mlir::LogicalResult splitChannels(mlir::Operation *op);
+  mlir::LogicalResult multiplyChannels(mlir::Operation *op);
+  mlir::LogicalResult joinState(mlir::Operation *op);
+  bool isDepthwise(const Meaning &input, const Meaning &matrix, mlir::Value bias);
+  mlir::LogicalResult emitShortConv(mlir::Operation *op, Meaning input, const Meaning &matrix, const Meaning *bias,
+                                    mlir::Value past, mlir::Value present, Meaning &result);
+  Meaning settled(const Meaning &convolved);
+  mlir::LogicalResult convolve(mlir::Operation *op);
+  mlir::LogicalResult negateNumbers(mlir::Operation *op);
+  mlir::LogicalResult sliceTime(mlir::Operation *op);
+  mlir::LogicalResult causalConv(mlir::Operation *op);
+  mlir::LogicalResult checkStates(mlir::func::FuncOp main);
+  // routers that write logits for an op
+  mlir::LogicalResult sigmoidStep(mlir::Operation *op);
+  mlir::LogicalResult shareOfSum(mlir::Operation *op);
+  mlir::LogicalResult positiveWeights(mlir::Operation *op);
+  mlir::LogicalResult logWeights(mlir::Operation *op);
+  mlir::LogicalResult scatterLogs(mlir::Operation *op);
+  onnx::MulOp correctionOf(mlir::Value result, const RouteMeaning &route, double &epsilon);
+
   mlir::ModuleOp module;
   const WeightStore &store;
   Prover *prover;
@@ -288,6 +314,12 @@ private:
   std::map<std::string, mlir::Operation *> tensorOps;
   mlir::Operation *firstFunction = nullptr;  // weights are made before it
   int64_t attentionLayers = 0, moeLayers = 0;
+  // Recurrent states of emitted ops, by number: the input that each goes on from and the output that it becomes.
+  struct StateMeaning {
+    mlir::Value past, present;
+  };
+  llvm::SmallVector<StateMeaning> states;
+  llvm::DenseMap<mlir::Value, int64_t> newStates;  // outputs that are proven to be new states: of which of `pasts`
   bool scaleNoted = false;
 };
 

@@ -16,7 +16,7 @@ np = need("numpy")
 COMPILED = {
     "deepseek_v3-hf5-batched_mm", "deepseek_v3-mobius-cpu-gptq", "gemma4-hf5-batched_mm", "gpt_oss-genai-fp32-cpu",
     "gpt_oss-genai-fp32-dml-REPAIRED", "gpt_oss-genai-int4-cpu", "gpt_oss-hf5-batched_mm", "gpt_oss-mobius-cpu",
-    "granitemoe-hf5-batched_mm",
+    "granitemoe-hf5-batched_mm", "lfm2_moe-genai-fp32-cpu", "lfm2_moe-hf5-batched_mm",
     "mixtral-hf5-batched_mm", "mixtral-mobius-cpu", "olmoe-hf5-batched_mm", "phimoe-hf5-batched_mm",
     "qwen2_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm-bfloat16",
     "qwen3_moe-hf5-batched_mm-float16", "qwen3_moe-hf5-batched_mm-ort_cpu", "qwen3_moe-hf5-batched_mm-ort_cuda",

@@ -6,9 +6,9 @@ module {}
 
 // -----
 
-// expected-error @+1 {{the input "state" of type 'tensor<1x64x3xf32>' is not one that a decoder has}}
-func.func @main(%state: tensor<1x64x3xf32> {onnx.name = "state"}) -> tensor<1x64x3xf32> {
-  return %state : tensor<1x64x3xf32>
+// expected-error @+1 {{the input "state" of type 'tensor<1x64xf32>' is not one that a decoder has}}
+func.func @main(%state: tensor<1x64xf32> {onnx.name = "state"}) -> tensor<1x64xf32> {
+  return %state : tensor<1x64xf32>
 }
 
 // -----
