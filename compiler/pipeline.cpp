@@ -22,6 +22,7 @@
 #include "compiler/predict/predict.h"
 #include "compiler/quantise/quantise.h"
 #include "compiler/quantise/widths.h"
+#include "compiler/raise/join.h"
 #include "compiler/raise/prove.h"
 #include "compiler/raise/raise.h"
 #include "compiler/schedule/schedule.h"
@@ -165,6 +166,7 @@ private:
   absl::Status runPhases();
   absl::Status writeOutput();
   LogicalResult raisePhase(ModuleOp module);
+  LogicalResult raiseOne(ModuleOp module, WeightStore &store);
   absl::Status calibratePhase(ModuleOp module);
   absl::Status adaptPhase(ModuleOp module);
   void followRouting(BundleContents &contents);
@@ -185,8 +187,8 @@ private:
   const CompileLog &log;
   MLIRContext context;
   ScopedDiagnosticHandler handler;
-  WeightStore store;
-  OwningOpRef<ModuleOp> module;
+  WeightStore store, encoderStore;
+  OwningOpRef<ModuleOp> module, encoder;  // encoder: null if there is none, or when it is part of `module`
   std::vector<const Target *> targets;
   ModelFacts facts;
   int32_t configuredFirstToken = -1; // the tokenizer decides whether it heads a text
@@ -258,6 +260,21 @@ static size_t countNodes(ModuleOp module) {
 }
 
 LogicalResult Compilation::raisePhase(ModuleOp module) {
+  if (encoder) {
+    if (failed(raiseOne(*encoder, encoderStore)) || failed(raiseOne(module, store)) ||
+        failed(joinEncoder(module, store, *encoder, encoderStore))) {
+      return failure();
+    }
+    encoder = nullptr;
+    return success();
+  }
+  if (failed(raiseOne(module, store))) {
+    return failure();
+  }
+  return inspecting || options.compileTo == "raise" ? success() : checkDecoder(module);
+}
+
+LogicalResult Compilation::raiseOne(ModuleOp module, WeightStore &store) {
   if (options.verifyRaise == VerifyRaise::Off) {
     return raiseModel(module, store, nullptr);
   }
@@ -409,10 +426,13 @@ absl::Status Compilation::runPhases() {
   std::vector<Phase> phases = {
       {"simplify", "simplifying the graph", [&](ModuleOp m) {
          fileNodes = countNodes(m);
-         if (options.ortCpuRouting) {
-           routeLikeOrtCpu(m);
-         }
-         return success(succeeded(nameQuantised(m, store, facts.device)) && succeeded(simplify(m)));
+         auto both = [&](ModuleOp m, WeightStore &store) {
+           if (options.ortCpuRouting) {
+             routeLikeOrtCpu(m);
+           }
+           return succeeded(nameQuantised(m, store, facts.device)) && succeeded(simplify(m));
+         };
+         return success((!encoder || both(*encoder, encoderStore)) && both(m, store));
        }},
       {"raise", "recovering the model from the graph", [&](ModuleOp m) { return raisePhase(m); }},
       {"calibrate", options.calibration.empty() ? "" : "running the calibration texts through the model",
@@ -538,6 +558,10 @@ absl::Status Compilation::run() {
     return resolved.status();
   }
   targets = std::move(*resolved);
+  if (!options.encoder.empty() && (!options.calibration.empty() || options.tolerance || !options.traces.empty())) {
+    return absl::UnimplementedError("calibration, tolerances and traces are for models without an encoder; leave "
+                                    "--calibration, --tolerance and --traces out");
+  }
   if (adapts() && options.calibration.empty()) {
     return absl::InvalidArgumentError("a tolerance is kept by measuring what is lost: give texts with --calibration FILE...");
   }
@@ -614,6 +638,14 @@ absl::Status Compilation::import() {
     return imported.status();
   }
   module = std::move(*imported);
+  if (!options.encoder.empty()) {
+    say(absl::StrCat("reading ", options.encoder));
+    absl::StatusOr<OwningOpRef<ModuleOp>> first = onnx::importModel(options.encoder, context, encoderStore);
+    if (!first.ok()) {
+      return first.status();
+    }
+    encoder = std::move(*first);
+  }
   return absl::OkStatus();
 }
 

@@ -18,6 +18,7 @@ enum class VerifyRaise { Off, Claims, Full };
 
 struct CompileOptions {
   std::string model;                 // .onnx file
+  std::string encoder;               // .onnx file of the encoder whose result the model takes; empty: there is none
   std::string output;                // .emoe file
   unsigned expertBits = 4, denseBits = 8;  // as QuantiseOptions
   unsigned group = 0;                // columns that share a scale in experts; 0: by their width

@@ -396,6 +396,32 @@ absl::Status WeightStore::addQuantised(std::string_view name, const QuantisedMat
   return absl::OkStatus();
 }
 
+absl::Status WeightStore::absorb(WeightStore &other, std::string_view prefix) {
+  auto renamed = [&](SourceAttr source) {
+    return source ? SourceAttr::get(source.getContext(),
+                                    mlir::StringAttr::get(source.getContext(), std::string(prefix) + source.getFile().str()),
+                                    source.getOffset(), source.getElement(), source.getStrides())
+                  : source;
+  };
+  for (auto &[name, entry] : other.impl_->entries) {
+    if (name == kOne) {
+      continue;
+    }
+    auto [own, added] = impl_->entries.try_emplace(std::string(prefix) + name);
+    if (!added) {
+      return absl::AlreadyExistsError(absl::StrCat("weights named \"", std::string(prefix), name, "\" exist already"));
+    }
+    own->second = std::move(entry);
+    if (std::optional<QuantisedMatrix> &matrix = own->second.quantised) {
+      matrix->codes = renamed(matrix->codes);
+      matrix->scales = renamed(matrix->scales);
+      matrix->zeros = renamed(matrix->zeros);
+    }
+  }
+  other.impl_->entries.clear();
+  return absl::OkStatus();
+}
+
 const QuantisedMatrix *WeightStore::quantised(std::string_view name) const {
   auto found = impl_->entries.find(name);
   return found != impl_->entries.end() && found->second.quantised ? &*found->second.quantised : nullptr;

@@ -69,6 +69,9 @@ public:
   bool readQuantised(SourceAttr source, int64_t columns, int64_t first, int64_t count, int64_t group, int16_t *codes,
                      float *scales) const;
 
+  // Takes over everything that `other` holds, NAME as PREFIXNAME. AlreadyExists if a name is taken.
+  absl::Status absorb(WeightStore &other, std::string_view prefix);
+
   // Size in bytes of what `name` stands for; NotFound if it was never added.
   absl::StatusOr<uint64_t> size(std::string_view name) const;
 

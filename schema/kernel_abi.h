@@ -35,6 +35,7 @@ typedef struct emoe_kernel_args {
   int64_t capacity;                  // positions that the KV cache holds, a multiple of EMOE_KV_BLOCK
   const int32_t *rows_in;            // [tokens] row of the input for each row, or null: row i is row i
   const int32_t *rows_out;           // [tokens] row of the output for each row, or null
+  int64_t source;                    // rows of the encoder's input; 0 without an encoder
 } emoe_kernel_args;
 
 typedef void (*emoe_kernel_fn)(const emoe_kernel_args *args, int64_t first_tile, int64_t last_tile);

@@ -223,7 +223,9 @@ absl::Status Assembler::addProgram() {
   for (Operation &op : program.getBody().front()) {
     if (auto buffer = dyn_cast<BufferOp>(op)) {
       index.buffers.emplace_back(buffer.getFixed(), buffer.getPerToken(), buffer.getSlot(),
-                                 buffer.getWanted() ? fb::Rows::Wanted : fb::Rows::All);
+                                 buffer.getSource()   ? fb::Rows::Source
+                                 : buffer.getWanted() ? fb::Rows::Wanted
+                                                      : fb::Rows::All);
       continue;
     }
     auto step = std::make_unique<fb::StepT>();
@@ -239,10 +241,11 @@ absl::Status Assembler::addProgram() {
     if (call) {
       step->kind = fb::StepKind::Kernel;
       step->kernel = kernelIndex.lookup(call.getKernel());
-      step->rows = call.getWanted() ? fb::Rows::Wanted : fb::Rows::All;
+      step->rows = call.getSource() ? fb::Rows::Source : call.getWanted() ? fb::Rows::Wanted : fb::Rows::All;
     } else if (run) {
       step->kind = fb::StepKind::Experts;
       step->layer = run.getLayer();
+      step->rows = run.getSource() ? fb::Rows::Source : fb::Rows::All;
     } else {
       step->kind = fb::StepKind::LookAhead;
       step->layer = ahead.getLayer();
@@ -272,6 +275,8 @@ absl::Status Assembler::addExperts() {
     auto layer = std::make_unique<fb::MoeLayerT>();
     layer->experts = records.getVariantOf().size();
     layer->top_k = run->second.getTopK();
+    layer->capacity = run->second.getCapacity();
+    layer->source = run->second.getSource();
     for (auto [number, attr, kernels] : llvm::enumerate(records.getVariants(), run->second.getKernels())) {
       auto variantAttr = cast<VariantAttr>(attr);
       auto variant = std::make_unique<fb::VariantT>();

@@ -127,12 +127,15 @@ mlir::LogicalResult emitAttention(KernelBuilder &k) {
   if (spec.hasSinks) {
     k.operand(4);
   }
+  Expr table = spec.distances ? k.operand(spec.hasSinks ? 5 : 4) : Expr();
+  Expr keyCount = spec.bidirectional ? k.source() : Expr();
+  Expr biases = spec.distances ? k.scratch(4 * kLanes) : Expr();
   mlir::Type f32 = k.b.getF32Type();
   const double minusInfinity = -std::numeric_limits<double>::infinity();
   k.forTiles([&](Expr tile) {
     // Tokens of one head follow each other: its keys and values stay in the cache of the processor.
     Expr head = tile / tokens, t = tile - head * tokens;
-    Expr last = start + t;
+    Expr own = start + t, last = spec.bidirectional ? keyCount - 1.0 : own;
     Expr low = k.i64(0);
     if (spec.window > 0) {
       low = max(last - double(spec.window - 1), low);
@@ -153,6 +156,16 @@ mlir::LogicalResult emitAttention(KernelBuilder &k) {
           Expr scores = dotKeys(k, q, k.at(keys, block)) * double(spec.scale);
           if (spec.softcap > 0) {
             scores = emitTanh(scores / double(spec.softcap)) * double(spec.softcap);
+          }
+          if (spec.distances) {
+            // One at a time: beyond the table's ends its ends count.
+            Expr row = k.at(table, head * double(4 * spec.distances));
+            for (int64_t i = 0; i < kLanes; ++i) {
+              Expr entry = (first + double(i + spec.biasBefore)) - own;
+              entry = max(min(entry, k.i64(spec.distances - 1)), k.i64(0));
+              k.store(k.loadF32(k.at(row, entry * 4.0)), k.at(biases, 4 * i));
+            }
+            scores = scores + k.loadLanes(biases);
           }
           // Lane i is position first + i; visible from low to last.
           llvm::SmallVector<int32_t> indices;

@@ -332,6 +332,13 @@ Expr KernelBuilder::position() {
   return positionValue;
 }
 
+Expr KernelBuilder::source() {
+  if (!sourceValue.value) {
+    sourceValue = field(offsetof(emoe_kernel_args, source), b.getI64Type());
+  }
+  return sourceValue;
+}
+
 Expr KernelBuilder::capacity() {
   if (!capacityValue.value) {
     capacityValue = field(offsetof(emoe_kernel_args, capacity), b.getI64Type());

@@ -110,6 +110,7 @@ public:
   Expr tokens();
   Expr position();
   Expr capacity();
+  Expr source();
   Expr rowIn(Expr row);       // row of the input, of the output: the list's entry, or `row` if there is no list
   Expr rowOut(Expr row);
 
@@ -162,7 +163,7 @@ private:
   Expr listed(Expr list, Expr row);
   llvm::SmallVector<mlir::Value> operands;
   mlir::Value args, first, last;
-  Expr tokensValue, positionValue, capacityValue, rowsInValue, rowsOutValue;
+  Expr tokensValue, positionValue, capacityValue, sourceValue, rowsInValue, rowsOutValue;
   mlir::Block *entry = nullptr;
 };
 

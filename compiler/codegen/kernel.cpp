@@ -62,6 +62,9 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("epsilon", spec.epsilon, "eps");
   visit("scale", spec.scale, "scale");
   visit("softcap", spec.softcap, "cap");
+  visit("distances", spec.distances, "distances");
+  visit("bias_before", spec.biasBefore, "before");
+  visit("bidirectional", spec.bidirectional, "bidirectional");
 }
 
 llvm::StringRef enumName(NormKind value) { return stringifyNormKind(value); }
@@ -234,6 +237,9 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
     extents = {rows(spec.heads * spec.headDim), cache, cache, rows(spec.heads * spec.headDim)};
     if (spec.hasSinks) {
       extents.push_back(vector(spec.heads));
+    }
+    if (spec.distances) {
+      extents.push_back(vector(spec.heads * spec.distances));
     }
     return extents;
   case KernelFamily::Route:

@@ -22,7 +22,8 @@ enum class KernelFamily {
   Rotary,     // x f32 rows [T, heads * headDim], inv_freq f32 [rotated / 2], out f32 rows    tile: a token
   KvAppend,   // k, v f32 rows [T, kvHeads * headDim], key cache, value cache                 tile: a key head of a token
   Attention,  // q f32 rows [T, heads * headDim], key cache, value cache, out f32 rows;
-              // sinks f32 [heads] if hasSinks                                                tile: token tile % T, head tile / T
+              // sinks f32 [heads] if hasSinks, table f32 [heads, distances] if it has distances:
+              // emoe.attention's position_bias. Bidirectional: sees args.source keys.        tile: token tile % T, head tile / T
   Route,      // logits f32 rows [T, n], ids out i32 [T, topK], weights out f32 [T, topK];
               // selection bias f32 [n] if hasBias, factors f32 [n] if hasScale              tile: a token
   GateUp,     // x rows [T, k] (f32 or q8), W: panels gate 0, up 0, gate 1, up 1 ..., h rows [T, n] (f32 or q8, as
@@ -54,6 +55,8 @@ struct KernelSpec {
   int64_t rotated = 0;        // Rotary: elements of a head that are rotated
   int64_t digits = 24;        // Rotary: binary digits of scaled cosines and sines
   int64_t topK = 0, window = 0, start = 0;
+  int64_t distances = 0, biasBefore = 0;  // Attention
+  bool bidirectional = false;             // Attention
   LayoutAttr layout;          // of W; null where there is no packed weight
   int64_t rowStride = 0;      // bytes from one row of h (GateUp) or of x (Linear) to the next; 0: the format's own
   bool quantizedActivations = false;  // Linear, GateUp: input (and h) are q8 rows

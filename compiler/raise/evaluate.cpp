@@ -284,7 +284,16 @@ static const EvaluateTable &tableOfOps() {
   return table;
 }
 
-void Evaluator::set(Value value, Tensor tensor) { values[value] = std::move(tensor); }
+void Evaluator::set(Value value, Tensor tensor) {
+  if (single && tensor.kind == Tensor::Kind::Float && tensor.floats) {
+    std::vector<double> rounded(tensor.floats->begin(), tensor.floats->end());
+    for (double &number : rounded) {
+      number = static_cast<float>(number);
+    }
+    tensor.floats = std::make_shared<const std::vector<double>>(std::move(rounded));
+  }
+  values[value] = std::move(tensor);
+}
 
 // Ops that look at views themselves; every other op finds its operands read.
 static bool readsViews(Operation *op) {

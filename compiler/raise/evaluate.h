@@ -44,6 +44,9 @@ public:
   // in the last place of one of these is taken to be it (float types are storage).
   llvm::SmallVector<double, 4> exactScalars;
 
+  // Floats are rounded to float32 after each op, as runtimes of the file compute them.
+  bool single = false;
+
   // Knows some values, if set: those are taken instead of computed; null for the others.
   std::function<const Tensor *(mlir::Value)> known;
 

@@ -138,7 +138,8 @@ static LogicalResult evaluateAttention(AttentionOp op, Evaluator &e) {
   int64_t heads = static_cast<int64_t>(op.getHeads()), width = static_cast<int64_t>(op.getHeadDim());
   int64_t group = heads / static_cast<int64_t>(op.getKvHeads()), tokens = q.shape[0], row = k.shape[1];
   int64_t window = static_cast<int64_t>(op.getWindow());
-  if (k.shape != v.shape || k.shape[0] != tokens) {
+  bool bidirectional = op.getBidirectional();
+  if (k.shape != v.shape || (k.shape[0] != tokens && !bidirectional)) {
     return op.emitOpError("cannot be evaluated: query, key and value have different numbers of rows");
   }
   double scale = op.getScale().convertToFloat(), softcap = op.getSoftcap().convertToFloat();
@@ -146,8 +147,11 @@ static LogicalResult evaluateAttention(AttentionOp op, Evaluator &e) {
   if (failed(sinks)) {
     return failure();
   }
-  Evaluator::Cache &cache = e.caches[static_cast<int64_t>(op.getLayer())];
-  if (static_cast<int64_t>(cache.keys.size()) != e.position * row || cache.values.size() != cache.keys.size()) {
+  ArrayRef<float> table = op.getPositionBias().value_or(ArrayRef<float>());
+  int64_t distances = static_cast<int64_t>(table.size()) / heads, before = op.getBiasBefore();
+  Evaluator::Cache none, &cache = bidirectional ? none : e.caches[static_cast<int64_t>(op.getLayer())];
+  if (!bidirectional &&
+      (static_cast<int64_t>(cache.keys.size()) != e.position * row || cache.values.size() != cache.keys.size())) {
     return op.emitOpError("cannot be evaluated: its cache holds ")
            << cache.keys.size() / row << " positions where " << e.position << " came before";
   }
@@ -155,7 +159,7 @@ static LogicalResult evaluateAttention(AttentionOp op, Evaluator &e) {
   llvm::append_range(cache.values, *v.floats);
   Values out(q.size(), 0.0), scores;
   for (int64_t t = 0; t < tokens; ++t) {
-    int64_t last = e.position + t, first = window ? std::max<int64_t>(0, last - window + 1) : 0;
+    int64_t own = e.position + t, last = bidirectional ? k.shape[0] - 1 : own, first = window ? std::max<int64_t>(0, last - window + 1) : 0;
     for (int64_t h = 0; h < heads; ++h) {
       const double *query = q.f() + t * q.shape[1] + h * width;
       int64_t column = h / group * width;
@@ -164,6 +168,9 @@ static LogicalResult evaluateAttention(AttentionOp op, Evaluator &e) {
       for (int64_t p = first; p <= last; ++p) {
         double score = scale * std::inner_product(query, query + width, cache.keys.data() + p * row + column, 0.0);
         scores.push_back(softcap > 0 ? softcap * std::tanh(score / softcap) : score);
+        if (distances) {
+          scores.back() += table[h * distances + std::clamp<int64_t>(before + p - own, 0, distances - 1)];
+        }
         largest = std::max(largest, scores.back());
       }
       double sum = sinks->empty() ? 0 : std::exp((*sinks)[h] - largest);

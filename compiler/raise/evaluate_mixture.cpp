@@ -102,6 +102,11 @@ static LogicalResult evaluateRoute(RouteOp op, Evaluator &e) {
   }
   std::vector<int64_t> ids;
   Values weights;
+  const int64_t capacity = op.getCapacity();
+  std::map<int64_t, int64_t> taken;
+  if (capacity && e.position != 0) {
+    return op.emitOpError("cannot be evaluated: its experts have a capacity, and tokens came before");
+  }
   for (int64_t t = 0; t < tokens; ++t) {
     Values row(logits.f() + t * experts, logits.f() + (t + 1) * experts), chosen;
     for (auto [expert, weight] : op.getScore() == ScoreFunction::SparseMixer ? mixSparsely(op, row)
@@ -118,7 +123,8 @@ static LogicalResult evaluateRoute(RouteOp op, Evaluator &e) {
     }
     for (int64_t slot = 0; slot < k; ++slot) {
       double own = expertScale->empty() ? 1 : (*expertScale)[ids[t * k + slot]];
-      weights.push_back(chosen[slot] / divisor * op.getScale().convertToFloat() * own);
+      const bool fits = capacity == 0 || taken[ids[t * k + slot]]++ < capacity;
+      weights.push_back(fits ? chosen[slot] / divisor * op.getScale().convertToFloat() * own : 0);
     }
   }
   e.set(op.getIds(), Tensor::of({tokens, k}, std::move(ids)));

@@ -57,6 +57,18 @@ Extent Extent::operator*(int64_t factor) const {
   return result;
 }
 
+std::optional<int64_t> Extent::valueAt(llvm::ArrayRef<std::pair<unsigned, int64_t>> symbols) const {
+  int64_t value = constantPart;
+  for (const auto &term : terms) {
+    const auto *known = llvm::find_if(symbols, [&](const auto &symbol) { return symbol.first == term.first; });
+    if (known == symbols.end()) {
+      return std::nullopt;
+    }
+    value = emoe::sum(value, product(term.second, known->second));
+  }
+  return value;
+}
+
 Extent Extent::operator-(const Extent &other) const { return *this + other * -1; }
 
 std::optional<Extent> Extent::dividedBy(int64_t divisor) const {

@@ -30,6 +30,8 @@ public:
   int64_t content() const;
   // True if no value of the symbols makes it negative (no negative part).
   bool isNonNegative() const;
+  // What it is where symbols have these values; nullopt if it has another symbol.
+  std::optional<int64_t> valueAt(llvm::ArrayRef<std::pair<unsigned, int64_t>> symbols) const;
 
 private:
   int64_t constantPart;

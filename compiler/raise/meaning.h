@@ -115,6 +115,14 @@ enum class Kind {
   ExpertEnds,        // where each expert's run ends [E]
   ExpertEnd,         // where the run of `expert` ends
   ExpertRun,         // from where it starts to where it ends
+  // Switch: one expert a token, by masks; `route` has the capacity
+  SwitchIds,     // the best expert [.., S]
+  SwitchChoice,  // its one-hot [.., S, E], zero for tokens beyond the capacity
+  SwitchCount,   // how many tokens up to this one chose the expert
+  SwitchFits,    // whether they are within the capacity
+  SwitchWeight,  // the best expert's score
+  SwitchExpert,  // the column of `expert` of the choice [.., S, 1]
+  SwitchSum,     // results of the `experts`, each where it is chosen
   PartialSum,    // sum over the experts in `experts` of their weighted results, at the tokens' rows
 };
 
@@ -137,6 +145,7 @@ struct RouteMeaning {
   std::optional<TensorView> selectionBias, expertScale;
   int64_t groups = 1, topGroups = 1, groupTop = 1;
   double groupFill = 0, threshold = 0;
+  int64_t capacity = 0;  // emoe.route's
   // The ids' producer: two uses of one choice are of the same op.
   mlir::Operation *choice = nullptr;
 };
@@ -178,6 +187,10 @@ struct Meaning {
   TensorView view;
   std::optional<TensorView> bias;   // of ExpertLinear
   std::optional<TensorView> sinks;  // of Scores: a column with them was added for the softmax
+  // Of Scores: emoe.attention's.
+  bool bidirectional = false;
+  std::vector<float> positionBias;
+  int64_t biasBefore = 0;
   double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity(), offset = 0;
   mlir::Value source, query, key;
   llvm::SmallVector<mlir::Value, 2> origins;

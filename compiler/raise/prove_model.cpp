@@ -27,7 +27,7 @@ LogicalResult proveModel(ModuleOp original, ModuleOp raised, const WeightStore *
   if (!before || !after || before.isExternal() || after.isExternal()) {
     return raised.emitError("cannot prove the model: it has no function @main before or after raising");
   }
-  auto ids = after.getNumArguments() == 1 ? dyn_cast<RankedTensorType>(after.getArgument(0).getType())
+  auto ids = after.getNumArguments() == 1 || after.getNumArguments() == 2 ? dyn_cast<RankedTensorType>(after.getArgument(0).getType())
                                           : RankedTensorType();
   Value logits = logitsOf(before), raisedLogits = logitsOf(after);
   if (!ids || ids.getRank() != 1 || !logits || !raisedLogits) {
@@ -56,6 +56,16 @@ LogicalResult proveModel(ModuleOp original, ModuleOp raised, const WeightStore *
     evaluator.set(argument, tensor);
   }
   raisedEvaluator.set(after.getArgument(0), Tensor::of({scenario.tokens}, tokens));
+  if (after.getNumArguments() == 2) { // the encoder's result, [1, S, width] before
+    for (const Tensor &tensor : *arguments) {
+      if (tensor.kind == Tensor::Kind::Float && tensor.rank() == 3) {
+        raisedEvaluator.set(after.getArgument(1), tensor.reshaped({tensor.shape[1], tensor.shape[2]}));
+      }
+    }
+    if (!raisedEvaluator.has(after.getArgument(1))) {
+      return after.emitError("cannot prove the model: it takes rows that the original does not");
+    }
+  }
   if (failed(evaluator.run(logits)) || failed(raisedEvaluator.run(raisedLogits))) {
     return failure();
   }

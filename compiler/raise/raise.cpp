@@ -27,6 +27,7 @@ Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
   addGroupedHandlers();
   addFusedHandlers();
   addMixtureHandlers();
+  addEncoderHandlers();
   for (auto tensor : module.getOps<onnx::TensorOp>()) {
     tensorOps[tensor.getSymName().str()] = tensor;
   }
@@ -287,6 +288,13 @@ LogicalResult Raiser::describeInputs(func::FuncOp main) {
       meaning.index = pasts.size();
       meaning.extents = {1, type.getDimSize(1), pastLength, type.getDimSize(3)};
       pasts.push_back(argument);
+    } else if (!isInteger && type.getRank() == 3 && !type.isDynamicDim(2) && name.getValue().contains("encoder") &&
+               !source) {
+      source = argument;
+      meaning.kind = Kind::Rows;
+      meaning.source = argument;
+      sourceSymbol = nextSymbol;
+      meaning.extents = {1, freshSymbol(), type.getDimSize(2)};
     } else {
       return main.emitError("the input \"")
              << name.getValue() << "\" of type " << type
@@ -380,11 +388,21 @@ LogicalResult Raiser::finish(func::FuncOp main) {
     }
   }
   for (Operation &op : main.getBody().front()) {
-    if (isa<onnx::OnnxDialect>(op.getDialect())) {
+    bool readsSource = isa<onnx::ToRowsOp>(op) && source && op.getOperand(0) == source;
+    if (isa<onnx::OnnxDialect>(op.getDialect()) && !readsSource) {
       return reportOpaque(&op);
     }
   }
-  for (size_t index = main.getNumArguments() - 1; index-- > 0;) {
+  if (source) {
+    Value rows = main.getBody().front().addArgument(
+        RankedTensorType::get({ShapedType::kDynamic, rowWidth(of(source))}, builder.getF32Type()), main.getLoc());
+    for (Operation *user : llvm::make_early_inc_range(source.getUsers())) {
+      user->getResult(0).replaceAllUsesWith(rows);
+      user->erase();
+    }
+    main.setType(builder.getFunctionType(main.getBody().front().getArgumentTypes(), main.getResultTypes()));
+  }
+  for (size_t index = main.getNumArguments() - (source ? 2 : 1); index-- > 0;) {
     if (!main.getArgument(index).use_empty()) {
       return main.emitError("input ") << index << " is still needed after raising";
     }

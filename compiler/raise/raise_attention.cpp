@@ -605,7 +605,13 @@ LogicalResult Raiser::attend(Operation *op) {
   auto attention = builder.create<AttentionOp>(
       op->getLoc(), q.getType(), q, k, v, builder.getI64IntegerAttr(attentionLayers),
       builder.getI64IntegerAttr(query.heads), builder.getI64IntegerAttr(key.heads), builder.getI64IntegerAttr(headDim),
-      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(weights.window), builder.getF32FloatAttr(weights.softcap), sinks);
+      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(weights.window), builder.getF32FloatAttr(weights.softcap), sinks, UnitAttr(),
+      DenseF32ArrayAttr(), builder.getI64IntegerAttr(0));
+  attention.setBidirectional(weights.bidirectional);
+  if (!weights.positionBias.empty()) {
+    attention.setPositionBias(weights.positionBias);
+    attention.setBiasBefore(weights.biasBefore);
+  }
   ++attentionLayers;
   Value result = resizeHeads(loc, attention.getResult(), query.heads, headDim, valueWidth);
   Claim claim;

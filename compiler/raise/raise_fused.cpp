@@ -513,7 +513,8 @@ LogicalResult Raiser::groupQueryAttention(Operation *operation) {
   auto attention = builder.create<AttentionOp>(
       loc, rows[0].getType(), rows[0], rows[1], rows[2], builder.getI64IntegerAttr(attentionLayers),
       builder.getI64IntegerAttr(heads), builder.getI64IntegerAttr(kvHeads), builder.getI64IntegerAttr(headDim),
-      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(window), builder.getF32FloatAttr(op.getSoftcap()), sinks);
+      builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(window), builder.getF32FloatAttr(op.getSoftcap()), sinks, UnitAttr(),
+      DenseF32ArrayAttr(), builder.getI64IntegerAttr(0));
   ++attentionLayers;
   for (auto [present, past] : {std::pair(op.getPresentKey(), &pastKey), {op.getPresentValue(), &pastValue}}) {
     Meaning cache;
@@ -575,7 +576,8 @@ LogicalResult Raiser::standardAttention(Operation *operation) {
       loc, rows[0].getType(), rows[0], rows[1], rows[2], builder.getI64IntegerAttr(attentionLayers),
       builder.getI64IntegerAttr(heads[0]), builder.getI64IntegerAttr(heads[1]), builder.getI64IntegerAttr(headDim),
       builder.getF32FloatAttr(scale), builder.getI64IntegerAttr(masked ? mask.window : 0),
-      builder.getF32FloatAttr(op.getSoftcap()), FlatSymbolRefAttr());
+      builder.getF32FloatAttr(op.getSoftcap()), FlatSymbolRefAttr(), UnitAttr(),
+      DenseF32ArrayAttr(), builder.getI64IntegerAttr(0));
   ++attentionLayers;
   for (int i : {1, 2}) {
     Value present = i == 1 ? op.getPresentKey() : op.getPresentValue();

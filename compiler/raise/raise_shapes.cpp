@@ -511,6 +511,8 @@ LogicalResult Raiser::transpose(Operation *op) {
       meaning.form = input.form == Form::BSHW ? Form::BHSW : Form::BSHW;
     } else if (swapsLast && rank == 4 && (input.form == Form::BHSW || input.form == Form::BHWS)) {
       meaning.form = input.form == Form::BHSW ? Form::BHWS : Form::BHSW;
+    } else if (input.form == Form::BSHW && ArrayRef<int64_t>(order) == ArrayRef<int64_t>{0, 2, 3, 1}) {
+      meaning.form = Form::BHWS;  // keys, in one step
     } else if (!identity) {
       meaning = opaque();
     }

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "compiler/raise/claim.h"
+#include "compiler/raise/evaluate_tensor.h"
 #include "compiler/raise/meaning.h"
 #include "dialects/onnx/onnx.h"
 #include "frontends/weights.h"
@@ -58,6 +59,7 @@ private:
   void addMixerHandlers();     // raise_mixer.cpp
   void addFusedHandlers();     // raise_fused.cpp
   void addMixtureHandlers();   // raise_mixture.cpp
+  void addEncoderHandlers();   // raise_encoder.cpp
 
   // Refuses axes that are none: handlers rely on them.
   mlir::LogicalResult checkAxes(mlir::Operation *op);
@@ -237,6 +239,17 @@ private:
   mlir::LogicalResult maskScores(mlir::Operation *op);
   mlir::LogicalResult gatherScores(mlir::Operation *op);
   mlir::LogicalResult clampSum(mlir::Operation *op);
+  // encoders
+  std::shared_ptr<const Tensor> ofPositions(mlir::Value value);
+  mlir::LogicalResult positionBias(mlir::Operation *op);
+  mlir::LogicalResult unmaskedProbabilities(mlir::Operation *op);
+  mlir::LogicalResult switchIds(mlir::Operation *op);
+  mlir::LogicalResult switchChoice(mlir::Operation *op);
+  mlir::LogicalResult switchCount(mlir::Operation *op);
+  mlir::LogicalResult switchFits(mlir::Operation *op);
+  mlir::LogicalResult switchWeight(mlir::Operation *op);
+  mlir::LogicalResult switchExpert(mlir::Operation *op);
+  mlir::LogicalResult switchSum(mlir::Operation *op);
   // experts
   static std::map<int64_t, ExpertMeaning> expertsOf(const ExpertMeaning &stacked, int64_t count);
   mlir::LogicalResult expertScores(mlir::Operation *op);
@@ -321,6 +334,9 @@ private:
   llvm::SmallVector<StateMeaning> states;
   llvm::DenseMap<mlir::Value, int64_t> newStates;  // outputs that are proven to be new states: of which of `pasts`
   bool scaleNoted = false;
+  mlir::Value source;  // the encoder's result, an input of the function; null: there is none
+  unsigned sourceSymbol = 0;  // its length
+  llvm::DenseMap<mlir::Value, std::shared_ptr<const Tensor>> positional;  // ofPositions; null: it is none
 };
 
 } // namespace emoe

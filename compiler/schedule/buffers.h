@@ -13,6 +13,7 @@ struct BufferLife {
   uint64_t fixed = 0, perToken = 0;
   bool wanted = false;
   size_t first = 0, last = 0;
+  bool source = false;
 };
 
 // The slot of each buffer. A step's inputs and outputs never share one. Greedy by size: a buffer takes the free slot

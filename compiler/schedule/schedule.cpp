@@ -5,6 +5,7 @@
 #include "compiler/schedule/buffers.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/SaveAndRestore.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Pass/PassRegistry.h"
@@ -28,6 +29,8 @@ struct PlannedStep {
   SmallVector<Attribute> routerOperands = {};
   ScoreFunction score = ScoreFunction::Softmax;
   FlatSymbolRefAttr selectionBias = {};
+  int64_t capacity = 0;
+  bool source = false;
 };
 
 // The norm and the router in front of a mixture layer, if it has the usual form.
@@ -80,6 +83,7 @@ private:
   Attribute none() { return OperandAttr::get(context, OperandKind::None, 0); }
 
   std::string kernelNamed(const KernelSpec &spec);
+  std::string tableNamed(Attribute values, StringRef kind);
   // The buffers among `operands` are used by the step that comes next.
   void use(ArrayRef<Attribute> operands);
   void call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wanted, Location loc);
@@ -92,6 +96,9 @@ private:
   ScheduleOptions options;
 
   llvm::DenseSet<Operation *> wantedOps, fused;
+  llvm::DenseSet<Value> ofSource;  // what follows from the encoder's input alone
+  bool onSource = false;           // the steps being planned run once, on the encoder's input
+  int64_t attentionLayers = 0, encoderCache = -1;
   llvm::DenseMap<Value, int64_t> bufferOf, quantizedOf;
   std::vector<BufferLife> buffers;
   std::vector<PlannedStep> steps;
@@ -114,7 +121,7 @@ FailureOr<WeightOp> Planner::weight(Operation *user, StringRef name) {
 }
 
 int64_t Planner::newBuffer(uint64_t perToken, bool wanted) {
-  buffers.push_back({0, perToken, wanted, steps.size(), steps.size()});
+  buffers.push_back({0, perToken, wanted, steps.size(), steps.size(), onSource});
   return buffers.size() - 1;
 }
 
@@ -167,6 +174,7 @@ void Planner::use(ArrayRef<Attribute> operands) {
 void Planner::call(const KernelSpec &spec, ArrayRef<Attribute> operands, bool wanted, Location loc) {
   use(operands);
   steps.push_back({kernelNamed(spec), "", SmallVector<Attribute>(operands), wanted, 0, 0, {}, loc});
+  steps.back().source = onSource;
 }
 
 // Only what the returned logits need, and nothing else, may skip the rows whose logits nobody wants. Rows that a
@@ -226,6 +234,14 @@ LogicalResult Planner::planLinear(LinearOp op) {
   return success();
 }
 
+std::string Planner::tableNamed(Attribute values, StringRef kind) {
+  auto [table, inserted] = tables.insert({values, ""});
+  if (inserted) {
+    table->second = (kind + std::to_string(tables.size() - 1)).str();
+  }
+  return table->second;
+}
+
 LogicalResult Planner::planRotary(RotaryOp op) {
   KernelSpec spec;
   spec.family = KernelFamily::Rotary;
@@ -235,28 +251,40 @@ LogicalResult Planner::planRotary(RotaryOp op) {
   spec.rotary = op.getStyle();
   spec.scale = op.getMagnitude().convertToFloat();
   spec.digits = op.getDigits();
-  auto [table, inserted] = tables.insert({op.getInvFreqAttr(), ""});
-  if (inserted) {
-    table->second = "inv_freq" + std::to_string(tables.size() - 1);
-  }
-  call(spec, {operandOf(op.getInput()), weightOperand(table->second), defineRows(op.getResult(), false)}, false,
+  std::string table = tableNamed(op.getInvFreqAttr(), "inv_freq");
+  call(spec, {operandOf(op.getInput()), weightOperand(table), defineRows(op.getResult(), false)}, false,
        op.getLoc());
   return success();
 }
 
 LogicalResult Planner::planAttention(AttentionOp op) {
-  int64_t layer = op.getLayer();
-  if (layer != static_cast<int64_t>(caches.size() / 2)) {
-    return op.emitOpError("is number ") << caches.size() / 2 << " in the program, but has layer = " << layer;
+  if (static_cast<int64_t>(op.getLayer()) != attentionLayers) {
+    return op.emitOpError("is number ") << attentionLayers << " in the program, but has layer = " << op.getLayer();
   }
-  caches.append({static_cast<int64_t>(op.getKvHeads()), static_cast<int64_t>(op.getHeadDim())});
+  ++attentionLayers;
+  const bool keysOfSource = ofSource.contains(op.getKey()) && ofSource.contains(op.getValue());
+  if (op.getBidirectional() != keysOfSource) {
+    return op.emitOpError("sees later positions, which only an encoder's and those over its result can");
+  }
+  const int64_t shape[] = {static_cast<int64_t>(op.getKvHeads()), static_cast<int64_t>(op.getHeadDim())};
+  // Keys and values of an encoder's layer are of no use after it: the layers share a cache.
+  int64_t layer = caches.size() / 2;
+  if (onSource && encoderCache >= 0 && caches[2 * encoderCache] == shape[0] && caches[2 * encoderCache + 1] == shape[1]) {
+    layer = encoderCache;
+  } else {
+    caches.append({shape[0], shape[1]});
+    encoderCache = onSource ? layer : encoderCache;
+  }
   Attribute keys = OperandAttr::get(context, OperandKind::KvKeys, layer);
   Attribute values = OperandAttr::get(context, OperandKind::KvValues, layer);
   KernelSpec append;
   append.family = KernelFamily::KvAppend;
   append.kvHeads = op.getKvHeads();
   append.headDim = op.getHeadDim();
-  call(append, {operandOf(op.getKey()), operandOf(op.getValue()), keys, values}, false, op.getLoc());
+  {
+    llvm::SaveAndRestore once(onSource, keysOfSource);
+    call(append, {operandOf(op.getKey()), operandOf(op.getValue()), keys, values}, false, op.getLoc());
+  }
 
   KernelSpec spec;
   spec.family = KernelFamily::Attention;
@@ -270,6 +298,12 @@ LogicalResult Planner::planAttention(AttentionOp op) {
   if (op.getSinks()) {
     spec.hasSinks = true;
     operands.push_back(weightOperand(*op.getSinks()));
+  }
+  spec.bidirectional = op.getBidirectional();
+  if (op.getPositionBias()) {
+    spec.distances = op.getPositionBias()->size() / spec.heads;
+    spec.biasBefore = op.getBiasBefore();
+    operands.push_back(weightOperand(tableNamed(op.getPositionBiasAttr(), "position_bias")));
   }
   call(spec, operands, false, op.getLoc());
   return success();
@@ -335,6 +369,10 @@ LogicalResult Planner::planRoute(RouteOp op) {
 // What the next mixture layer's norm and router make of the rows that this layer's norm reads: the residual stream
 // without the experts' results, which are not there yet. Layers of another form are not looked ahead to.
 LogicalResult Planner::planLookAhead(MoeOp op) {
+  // An encoder's input is a chunk of many tokens: its layers are not looked ahead to, and neither is the decoder's first.
+  if (onSource) {
+    return success();
+  }
   MoeOp next;
   for (MoeOp other : op->getParentOfType<func::FuncOp>().getOps<MoeOp>()) {
     if (other.getLayer() == op.getLayer() + 1) {
@@ -446,6 +484,12 @@ LogicalResult Planner::planMoe(MoeOp op) {
   int64_t hiddenRows = newBuffer(topK * hiddenBytes, false);
   int64_t pairRows = newBuffer(topK * f32RowBytes(model), false);
   step.operands = {floats, quantized, operandOf(op.getIds()), bufferOperand(hiddenRows), bufferOperand(pairRows)};
+  auto route = op.getIds().getDefiningOp<RouteOp>();
+  if (route && static_cast<int64_t>(route.getCapacity()) > 0) {
+    step.capacity = route.getCapacity();
+    step.operands.push_back(operandOf(op.getWeights()));
+  }
+  step.source = onSource;
   use(step.operands);
   steps.push_back(step);
 
@@ -583,7 +627,15 @@ LogicalResult Planner::planOp(Operation *op) {
 
 LogicalResult Planner::plan(func::FuncOp main) {
   findWantedOps(main);
+  if (main.getNumArguments() == 2) {
+    ofSource.insert(main.getArgument(1));
+  }
   for (Operation &op : main.getBody().front()) {
+    onSource = op.getNumOperands() != 0 && op.getNumResults() != 0 &&
+               llvm::all_of(op.getOperands(), [&](Value operand) { return ofSource.contains(operand); });
+    if (onSource) {
+      ofSource.insert(op.result_begin(), op.result_end());
+    }
     if (failed(planOp(&op))) {
       return failure();
     }
@@ -613,7 +665,8 @@ void Planner::apply(func::FuncOp main) {
       builder.getI64IntegerAttr(logits));
   builder.setInsertionPointToStart(&program.getBody().emplaceBlock());
   for (auto [index, buffer] : llvm::enumerate(buffers)) {
-    builder.create<BufferOp>(loc, index, buffer.fixed, buffer.perToken, slots[index], buffer.wanted);
+    builder.create<BufferOp>(loc, index, buffer.fixed, buffer.perToken, slots[index], buffer.wanted,
+                             buffer.source);
   }
   for (PlannedStep &step : steps) {
     ArrayAttr operands = builder.getArrayAttr(step.operands);
@@ -621,9 +674,10 @@ void Planner::apply(func::FuncOp main) {
       builder.create<LookAheadOp>(step.loc, step.layer, step.kernel, operands, step.router,
                                   builder.getArrayAttr(step.routerOperands), step.score, step.selectionBias);
     } else if (step.kernel.empty()) {
-      builder.create<RunExpertsOp>(step.loc, step.layer, step.topK, builder.getArrayAttr(step.expertKernels), operands);
+      builder.create<RunExpertsOp>(step.loc, step.layer, step.topK, builder.getArrayAttr(step.expertKernels), operands,
+                                   step.capacity, step.source);
     } else {
-      builder.create<CallOp>(step.loc, step.kernel, operands, step.wanted);
+      builder.create<CallOp>(step.loc, step.kernel, operands, step.wanted, step.source);
     }
   }
   main.erase();

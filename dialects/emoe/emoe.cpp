@@ -225,12 +225,20 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("result must have the query's type");
   }
   for (Value operand : {getKey(), getValue()}) {
-    if (failed(sameTokens(*this, operand.getType(), getType()))) {
+    if (!getBidirectional() && failed(sameTokens(*this, operand.getType(), getType()))) {
       return failure();
     }
   }
   if (static_cast<int64_t>(getWindow()) < 0 || static_cast<int64_t>(getLayer()) < 0) {
     return emitOpError("window and layer must not be negative");
+  }
+  if (getBidirectional() && getWindow() != 0) {
+    return emitOpError("a bidirectional attention has no window");
+  }
+  const int64_t heads = getHeads(), before = getBiasBefore();
+  const int64_t entries = getPositionBias() ? getPositionBias()->size() : 0;
+  if (getPositionBias() ? entries == 0 || entries % heads != 0 || before < 0 || before >= entries / heads : before != 0) {
+    return emitOpError("position_bias must be a table [heads, distances] with bias_before inside a row");
   }
   return success();
 }
@@ -287,6 +295,9 @@ LogicalResult RouteOp::verify() {
     return emitOpError("groups (") << groups << ") must divide the number of experts (" << experts << "), top_groups ("
                                    << topGroups << ") be at most groups, and group_top (" << groupTop
                                    << ") at most the experts of a group";
+  }
+  if (static_cast<int64_t>(getCapacity()) < 0) {
+    return emitOpError("capacity must not be negative");
   }
   if (getScore() == ScoreFunction::SparseMixer && (groups != 1 || getSelectionBias() || getSoftmaxAfter())) {
     return emitOpError("sparse_mixer has no groups, selection_bias or softmax_after");

@@ -92,11 +92,16 @@ def Emoe_AttentionOp : Emoe_Op<"attention", [Emoe_NamesWeights]> {
     h / (heads / kv_heads). A token at position p sees positions max(0, p - window + 1) .. p (`window` 0: all).
     Scores are q.k * scale, then softcap * tanh(s / softcap) if softcap > 0; `sinks` [1, heads] adds exp(sink) to
     the softmax's denominator. `layer` numbers the cache.
+    `bidirectional`: every query sees all rows of `key`, which may be rows of another sequence (cross-attention); nothing
+    of earlier calls is kept. `position_bias` is added to scores: a table [heads, D] of which entry
+    `bias_before` + d belongs to a key d positions after the query (before it: d < 0); d beyond the table's ends counts
+    as the end (relative position bias, arXiv 1910.10683).
   }];
   let arguments = (ins Emoe_Rows:$query, Emoe_Rows:$key, Emoe_Rows:$value, I64Attr:$layer, I64Attr:$heads,
                        I64Attr:$kv_heads, I64Attr:$head_dim, F32Attr:$scale,
                        DefaultValuedAttr<I64Attr, "0">:$window, DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
-                       OptionalAttr<FlatSymbolRefAttr>:$sinks);
+                       OptionalAttr<FlatSymbolRefAttr>:$sinks, UnitAttr:$bidirectional,
+                       OptionalAttr<DenseF32ArrayAttr>:$position_bias, DefaultValuedAttr<I64Attr, "0">:$bias_before);
   let results = (outs Emoe_Rows:$result);
   let assemblyFormat = "$query `,` $key `,` $value attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
@@ -204,6 +209,8 @@ def Emoe_RouteOp : Emoe_Pure<"route", [Emoe_NamesWeights]> {
     others the choice sees `group_fill` instead.
     sparse_mixer (Phi-MoE): top_k rounds, each of which takes the largest logit m of the experts not yet taken. Its
     weight is its softmax over those experts of this round whose logit l has (m - l) / max(|l|, m) <= `threshold`.
+    `capacity` (0: none): an expert takes so many tokens of a sequence, the first ones; the weight of any other is 0
+    (Switch Transformers, arXiv 2101.03961).
 
     Example: `%ids, %w = emoe.route softmax %logits {top_k = 2, renormalise} : (tensor<?x16xf32>) ->
     (tensor<?x2xi32>, tensor<?x2xf32>)`
@@ -215,7 +222,7 @@ def Emoe_RouteOp : Emoe_Pure<"route", [Emoe_NamesWeights]> {
                        OptionalAttr<FlatSymbolRefAttr>:$expert_scale,
                        DefaultValuedAttr<I64Attr, "1">:$groups, DefaultValuedAttr<I64Attr, "1">:$top_groups,
                        DefaultValuedAttr<I64Attr, "1">:$group_top, DefaultValuedAttr<F32Attr, "0.0f">:$group_fill,
-                       DefaultValuedAttr<F32Attr, "0.0f">:$threshold);
+                       DefaultValuedAttr<F32Attr, "0.0f">:$threshold, DefaultValuedAttr<I64Attr, "0">:$capacity);
   let results = (outs Emoe_ExpertIds:$ids, Emoe_Rows:$weights);
   let assemblyFormat = "$score $logits attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

@@ -65,23 +65,29 @@ def Emoe_KernelOp : Emoe_Op<"kernel", [Symbol]> {
 def Emoe_BufferOp : Emoe_Op<"buffer"> {
   let summary = "An activation buffer: bytes = fixed + per_token * rows; buffers of one slot share memory";
   let description = [{ Buffers are numbered in the order in which they stand in the program. `wanted`: it holds only
-    the rows whose logits the caller wants. }];
-  let arguments = (ins I64Attr:$index, I64Attr:$fixed, I64Attr:$per_token, I64Attr:$slot, UnitAttr:$wanted);
-  let assemblyFormat = "$index `fixed` $fixed `per_token` $per_token `slot` $slot (`wanted` $wanted^)? attr-dict";
+    the rows whose logits the caller wants; `source`: the rows of an encoder's input. }];
+  let arguments = (ins I64Attr:$index, I64Attr:$fixed, I64Attr:$per_token, I64Attr:$slot, UnitAttr:$wanted,
+                       UnitAttr:$source);
+  let assemblyFormat = [{
+    $index `fixed` $fixed `per_token` $per_token `slot` $slot (`wanted` $wanted^)? (`source` $source^)? attr-dict
+  }];
 }
 
 def Emoe_CallOp : Emoe_Op<"call"> {
   let summary = "Step: run a kernel on all tiles; operands are weights (symbols) or #emoe.operand";
-  let arguments = (ins FlatSymbolRefAttr:$kernel, ArrayAttr:$operands, UnitAttr:$wanted);
-  let assemblyFormat = "$kernel $operands (`wanted` $wanted^)? attr-dict";
+  let description = [{ `source`: it runs once for an encoder's whole input, not for each chunk. }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, ArrayAttr:$operands, UnitAttr:$wanted, UnitAttr:$source);
+  let assemblyFormat = "$kernel $operands (`wanted` $wanted^)? (`source` $source^)? attr-dict";
 }
 
 def Emoe_RunExpertsOp : Emoe_Op<"run_experts"> {
   let summary = "Step: run the experts that the chunk's tokens chose";
   let description = [{ Operands: input f32 rows, input q8 rows, expert ids, hidden rows, pair rows. Kernels: for each
-    variant of the layer's records, [gate_up, down]. }];
-  let arguments = (ins I64Attr:$layer, I64Attr:$top_k, ArrayAttr:$kernels, ArrayAttr:$operands);
-  let assemblyFormat = "$layer `top_k` $top_k $kernels $operands attr-dict";
+    variant of the layer's records, [gate_up, down]. With a `capacity`, a sixth operand is the experts'
+    weights, which are cleared for tokens that an expert does not take any more. `source` as of a call. }];
+  let arguments = (ins I64Attr:$layer, I64Attr:$top_k, ArrayAttr:$kernels, ArrayAttr:$operands,
+                       DefaultValuedAttr<I64Attr, "0">:$capacity, UnitAttr:$source);
+  let assemblyFormat = "$layer `top_k` $top_k $kernels $operands (`source` $source^)? attr-dict";
 }
 
 def Emoe_LookAheadOp : Emoe_Op<"look_ahead"> {

@@ -44,7 +44,7 @@ enum class PredictorKind : uint8_t { kNone = 0, kStatic = 1, kPreviousToken = 2,
 constexpr uint32_t kPredictorKinds = 5;
 // What they mean: runtime/experts/cache_parameters.h.
 enum class CachePolicy : uint8_t { kLfu = 0, kLru = 1, kEdgeMoe = 2, kLeastStale = 3, kNextUse = 4 };
-enum class Rows : uint32_t { kAll = 0, kWanted = 1 };
+enum class Rows : uint32_t { kAll = 0, kWanted = 1, kSource = 2 };
 
 // These mirror the structs of schema/bundle.fbs byte for byte (static_asserts in index.cpp).
 struct Layout {
@@ -120,6 +120,8 @@ struct MoeLayer {
   uint32_t experts, top_k;
   Span<Variant> variants;
   Span<Record> records;
+  uint32_t capacity = 0;  // tokens of a sequence that an expert takes; 0: all
+  bool source = false;    // of the encoder: it runs once a request
 };
 struct PredictorQuality {
   PredictorKind predictor;
@@ -199,6 +201,14 @@ struct Bundle {
     uint64_t bytes = 0, weights = 0, uniform_bytes = 0, rival_bytes = 0;
     Span<float> amplification;
   } widths;  // how the experts' widths were chosen; policy is empty where nobody chose
+
+  // Whether the model has an encoder: steps that run on its input.
+  bool HasSource() const {
+    for (const Step &step : steps) {
+      if (step.rows == Rows::kSource) return true;
+    }
+    return false;
+  }
 
   // Owns the index bytes and the tables above; released by CloseBundle. Counted in `bytes_held`.
   void *memory = nullptr;

@@ -229,8 +229,8 @@ Status Checker::CheckMemory() {
       return Bad("buffer: larger than the format allows (buffer)", i);
     }
     if (buffer.slot >= b_.buffers.size) return Bad("buffer: no such slot (buffer, slot)", i, buffer.slot);
-    if (buffer.rows != Rows::kAll && buffer.rows != Rows::kWanted) {
-      return Bad("buffer: rows is neither All nor Wanted (buffer, rows)", i, static_cast<uint32_t>(buffer.rows));
+    if (buffer.rows > Rows::kSource) {
+      return Bad("buffer: rows is none of All, Wanted and Source (buffer, rows)", i, static_cast<uint32_t>(buffer.rows));
     }
   }
   for (uint64_t i = 0; i < b_.kv_layers.size; ++i) {
@@ -382,6 +382,9 @@ Status Checker::CheckBufferOperand(const Step &step, const Extent &extent, uint3
   if (extent.fixed > buffer.fixed || extent.per_token > buffer.per_token || extent.per_position != 0) {
     return Bad("step: its kernel touches more than the buffer holds (step, operand)", number, operand);
   }
+  if ((step.rows == Rows::kSource) != (buffer.rows == Rows::kSource)) {
+    return Bad("step: runs on the source's rows of a buffer for a chunk's, or the reverse (step, operand)", number, operand);
+  }
   if (step.rows == Rows::kAll && buffer.rows == Rows::kWanted) {
     return Bad("step: runs on all rows of a buffer that holds the wanted ones (step, operand)", number, operand);
   }
@@ -456,6 +459,7 @@ Status Checker::CheckOperands(const Step &step, uint32_t index, uint64_t first, 
         if (step.kind != StepKind::kKernel) {
           return Bad("step: looks ahead with a recurrent state (step, operand)", number, i);
         }
+        if (step.rows == Rows::kSource) return Bad("step: the source's rows have no recurrent state (step, operand)", number, i);
         break;
       default:
         return Bad("step: unknown kind of operand (step, operand)", number, i);
@@ -522,19 +526,28 @@ Status Checker::CheckExpertKernel(uint32_t index, uint64_t input_row, uint64_t w
 
 Status Checker::CheckExpertsStep(const Step &step, uint64_t number) {
   const MoeLayer &layer = b_.moe_layers[step.layer];
-  if (step.rows != Rows::kAll) return Bad("step: experts run on all rows only (step)", number);
-  if (step.operands.size != 5) return Bad("step: experts take five operands (step, operands)", number, step.operands.size);
-  for (uint64_t i = 0; i < 5; ++i) {
+  if (step.rows == Rows::kWanted) return Bad("step: experts run on all rows only (step)", number);
+  if (layer.source != (step.rows == Rows::kSource)) {
+    return Bad("step: experts of the encoder run on the source's rows, others on a chunk's (step)", number);
+  }
+  const uint64_t count = layer.capacity != 0 ? 6 : 5;
+  if (step.operands.size != count) {
+    return Bad("step: experts take five operands, six with a capacity (step, operands)", number, step.operands.size);
+  }
+  for (uint64_t i = 0; i < count; ++i) {
     const Operand &operand = step.operands[i];
     if (operand.kind == OperandKind::kNone && i < 2) continue;
     if (operand.kind != OperandKind::kBuffer || operand.index >= b_.buffers.size ||
-        b_.buffers[operand.index].rows != Rows::kAll) {
-      return Bad("step: an operand of experts is no buffer of all rows (step, operand)", number, i);
+        b_.buffers[operand.index].rows != step.rows) {
+      return Bad("step: an operand of experts is no buffer of all its rows (step, operand)", number, i);
     }
   }
   auto row_bytes = [&](size_t operand) { return b_.buffers[step.operands[operand].index].per_token; };
   if (row_bytes(2) < 4ull * layer.top_k) {
     return Bad("step: the buffer of expert ids is too small (step, bytes per token)", number, row_bytes(2));
+  }
+  if (count == 6 && row_bytes(5) < 4ull * layer.top_k) {
+    return Bad("step: the buffer of experts' weights is too small (step, bytes per token)", number, row_bytes(5));
   }
   // A token has top_k rows in hidden and in pairs.
   const uint64_t hidden = row_bytes(3) / layer.top_k, pair = row_bytes(4) / layer.top_k;
@@ -556,8 +569,8 @@ Status Checker::CheckSteps() {
   uint64_t next_layer = 0, looked_for = 0;  // one look-ahead a layer; 0 never has one
   for (uint64_t i = 0; i < b_.steps.size; ++i) {
     const Step &step = b_.steps[i];
-    if (step.rows != Rows::kAll && step.rows != Rows::kWanted) {
-      return Bad("step: rows is neither All nor Wanted (step, rows)", i, static_cast<uint32_t>(step.rows));
+    if (step.rows > Rows::kSource) {
+      return Bad("step: rows is none of All, Wanted and Source (step, rows)", i, static_cast<uint32_t>(step.rows));
     }
     if (step.kind == StepKind::kKernel) {
       RT_RETURN_IF_ERROR(CheckKernelStep(step, i));

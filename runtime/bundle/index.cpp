@@ -37,7 +37,7 @@ enum Variant : uint16_t {
   kGateUpKernel, kDownKernel, kGateUpOffset, kDownOffset, kRecordBytes, kChunkEnds, kActivations, kVariantLayout,
   kVariantDownLayout
 };
-enum MoeLayer : uint16_t { kExperts, kTopK, kVariants, kRecords };
+enum MoeLayer : uint16_t { kExperts, kTopK, kVariants, kRecords, kCapacity, kSourceLayer };
 enum Image : uint16_t { kIsa, kMachine, kFeatures, kImageOffset, kImageBytes, kEntries };
 enum Plan : uint16_t { kPlanContext, kChunk, kPolicy, kChoices, kHitCurve, kRecommendedSlots, kRegret, kNextUse };
 enum NextUse : uint16_t { kDiscount, kScale, kUsual, kBlocks, kRowBytes };
@@ -230,6 +230,8 @@ class Walk {
     layer.top_k = in_.Scalar<uint32_t>(t, id::kTopK, 0);
     List(&layer.variants, t, id::kVariants, EMOE_LIMIT_VARIANTS, &Walk::ReadVariant);
     layer.records = in_.Vector<Record>(t, id::kRecords, EMOE_LIMIT_EXPERTS);
+    layer.capacity = in_.Scalar<uint32_t>(t, id::kCapacity, 0);
+    layer.source = in_.Scalar<uint8_t>(t, id::kSourceLayer, 0) != 0;
     return layer;
   }
 

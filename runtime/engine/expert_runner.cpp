@@ -29,7 +29,7 @@ Status ExpertRunner::Init(const Bundle &bundle, const emoe_kernel_fn *kernels, c
     key_base_[layer] = keys;
     keys += moe.experts;
     if (moe.experts > most_experts) most_experts = moe.experts;
-    uint64_t pairs = static_cast<uint64_t>(moe.top_k) * options.chunk;
+    uint64_t pairs = static_cast<uint64_t>(moe.top_k) * (moe.source ? options.source : options.chunk);
     if (pairs > most_pairs) most_pairs = pairs;
     token_bytes += moe.top_k * options.slot_bytes;
   }
@@ -63,6 +63,7 @@ PrefetchState ExpertRunner::FirstState(const ExpertOptions &options) const {
   bool predicts = loading_ == Loading::kWholeLayers;
   for (uint32_t layer = 0; layer < bundle_->moe_layers.size; ++layer) {
     const MoeLayer &moe = bundle_->moe_layers[layer];
+    if (moe.source) continue;  // its records never stay
     for (const Record &record : moe.records) bytes += moe.variants[record.variant].record_bytes;
     if (predictor_ != nullptr && predictor_->kind(layer) != PredictorKind::kNone) predicts = true;
   }
@@ -121,7 +122,7 @@ Status ExpertRunner::Run(uint32_t layer, const ExpertOperands &operands) {
     }
   }
   schedule_.StepBegins(layer, operands.tokens, begin);
-  distance_ = schedule_.active() ? 0 : Schedule::kReach + 1;
+  distance_ = schedule_.active() && !operands.once ? 0 : Schedule::kReach + 1;
   pairs_left_ = uint64_t{operands.tokens} * moe.top_k;
   Expect();
   Sort(count);
@@ -335,11 +336,13 @@ void ExpertRunner::Prefetch() {
 // Aims one layer further ahead; false if there is none.
 bool ExpertRunner::AimAhead() {
   uint32_t layers = static_cast<uint32_t>(bundle_->moe_layers.size);
-  if (++distance_ > Schedule::kReach || distance_ >= layers) {
-    distance_ = Schedule::kReach + 1;
-    return false;
-  }
-  target_ = (layer_ + distance_) % layers;
+  do {
+    if (++distance_ > Schedule::kReach || distance_ >= layers) {
+      distance_ = Schedule::kReach + 1;
+      return false;
+    }
+    target_ = (layer_ + distance_) % layers;
+  } while (bundle_->moe_layers[target_].source);
   const MoeLayer &moe = bundle_->moe_layers[target_];
   Prediction prediction;
   if (loading_ != Loading::kWholeLayers) prediction = predictor_->Predict(target_, operands_.tokens);
@@ -376,7 +379,7 @@ void ExpertRunner::ComputeReady() {
   for (uint32_t i = 0; i < ready_count_; ++i) {
     const Task &task = tasks_[ready_[i]];
     pairs += task.group.count;
-    if (loading_ == Loading::kOnDemand) {
+    if (loading_ == Loading::kOnDemand || operands_.once) {
       cache_.Abandon(task.slot);
     } else {
       cache_.Unpin(task.slot);

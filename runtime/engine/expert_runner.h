@@ -25,6 +25,7 @@ struct ExpertOperands {
   const int32_t *ids = nullptr;  // [tokens, top_k]
   void *hidden = nullptr, *pairs = nullptr;
   uint32_t tokens = 0;
+  bool once = false;  // the layer runs once a request: its records are forgotten after it
 };
 
 // How records come and go. All but kCached are for comparison: kOnDemand forgets a record when its layer step has
@@ -33,6 +34,7 @@ enum class Loading : uint8_t { kCached, kOnDemand, kWholeLayers };
 
 struct ExpertOptions {
   uint32_t chunk = 0;       // most tokens of a step
+  uint32_t source = 0;      // of a step of the encoder
   uint32_t slot_count = 0;
   uint64_t slot_bytes = 0;
   uint64_t expert_bytes = 0;  // what records in slots may take together

@@ -35,7 +35,8 @@ void Session::ClearStates() {
 }
 
 void Session::Reset() {
-  position_ = 0;
+  position_ = source_ = 0;
+  for (uint64_t i = 0; i < taken_count_; ++i) taken_[i] = 0;
   predictor_.Reset();
   ClearStates();
   half_done_ = false;
@@ -51,7 +52,7 @@ void *Session::Resolve(const Operand &operand, const int32_t *tokens, uint32_t f
     case OperandKind::kBuffer: {
       const Buffer &buffer = bundle_->buffers[operand.index];
       // A buffer of wanted rows holds nothing but these.
-      return buffers_[operand.index] + (buffer.rows == Rows::kAll ? buffer.per_token * first : 0);
+      return buffers_[operand.index] + (buffer.rows != Rows::kWanted ? buffer.per_token * first : 0);
     }
     case OperandKind::kTensor:
       return resident_ + bundle_->tensors[operand.index].offset;
@@ -156,10 +157,13 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
     operands.tokens = count;
     if (route_ != nullptr) Reroute(step, static_cast<int32_t *>(args.operand[2]), count);
     // What the layer before could know counts, whatever was read ahead.
-    if (predicting_ && count == 1) predictor_.Predict(step.layer, 1);
-    predictor_.Observe(step.layer, operands.ids, count);
+    const bool once = step.rows == Rows::kSource;
+    operands.once = once;
+    if (predicting_ && count == 1 && !once) predictor_.Predict(step.layer, 1);
+    if (!once) predictor_.Observe(step.layer, operands.ids, count);
     Status status = runner_.Run(step.layer, operands);
-    if (status.ok() && trace_ != nullptr) Trace(step, operands.ids, count);
+    if (status.ok()) LimitExperts(step, args, count);
+    if (status.ok() && !once && trace_ != nullptr) Trace(step, operands.ids, count);
     if (status.ok() && tap_ != nullptr) tap_(tap_user_, *this, step, count);
     return status;
   }
@@ -167,14 +171,68 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
   args.tokens = count;
   args.position = static_cast<int64_t>(position_ + first);
   args.capacity = static_cast<int64_t>(plan_.capacity);
+  args.source = static_cast<int64_t>(source_);
   CallKernel(step.kernel, args);
   runner_.Pump();
+  return OkStatus();
+}
+
+// Beyond an expert's capacity a token's weight is zero. Counts go on from chunk to chunk; the ids were checked.
+void Session::LimitExperts(const Step &step, const emoe_kernel_args &args, uint32_t count) {
+  const MoeLayer &layer = bundle_->moe_layers[step.layer];
+  if (layer.capacity == 0) return;
+  const auto *ids = static_cast<const int32_t *>(args.operand[2]);
+  auto *weights = static_cast<float *>(args.operand[5]);
+  uint32_t *taken = taken_;
+  for (uint32_t i = 0; i < step.layer; ++i) taken += bundle_->moe_layers[i].experts;
+  for (uint64_t pair = 0; pair < uint64_t{count} * layer.top_k; ++pair) {
+    if (taken[ids[pair]] == layer.capacity) {
+      weights[pair] = 0;
+    } else {
+      ++taken[ids[pair]];
+    }
+  }
+}
+
+Status Session::CheckTokens(const int32_t *tokens, uint64_t count) const {
+  for (uint64_t i = 0; i < count; ++i) {
+    if (static_cast<uint32_t>(tokens[i]) >= bundle_->model.vocab) {
+      return Error(StatusCode::kUsage, "a token is not in the vocabulary: number", static_cast<uint32_t>(tokens[i]),
+                   bundle_->model.vocab);
+    }
+  }
+  return OkStatus();
+}
+
+Status Session::Encode(const int32_t *tokens, uint64_t count) {
+  if (!has_source_) return Error(StatusCode::kUsage, "this model has no encoder: it takes one sequence of tokens");
+  if (count == 0 || count > plan_.source) {
+    return Error(StatusCode::kUsage, "the encoder's input must have 1 token to the session's most; tokens", count,
+                 plan_.source);
+  }
+  RT_RETURN_IF_ERROR(CheckTokens(tokens, count));
+  Reset();
+  source_ = count;
+  runner_.Advance(static_cast<uint32_t>(count));
+  for (const Step &step : bundle_->steps) {
+    if (step.rows != Rows::kSource) continue;
+    Status status = OkStatus();
+    if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) status = Error(StatusCode::kUsage, "interrupted");
+    const uint64_t begin = watch_step_ != nullptr ? clock_->Now() : 0;
+    if (status.ok()) status = RunStep(step, tokens, 0, static_cast<uint32_t>(count));
+    if (!status.ok()) {
+      source_ = 0;
+      return status;
+    }
+    if (watch_step_ != nullptr) watch_step_(watch_user_, step, static_cast<uint32_t>(count), clock_->Now() - begin);
+  }
   return OkStatus();
 }
 
 Status Session::RunChunk(const int32_t *tokens, uint32_t count, Want want) {
   runner_.Advance(count);
   for (const Step &step : bundle_->steps) {
+    if (step.rows == Rows::kSource) continue;
     if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) {
       return Error(StatusCode::kUsage, "interrupted");
     }
@@ -182,7 +240,7 @@ Status Session::RunChunk(const int32_t *tokens, uint32_t count, Want want) {
     const bool last = step.rows == Rows::kWanted && want == Want::kLast;
     const uint64_t begin = watch_step_ != nullptr ? clock_->Now() : 0;
     RT_RETURN_IF_ERROR(last ? RunStep(step, tokens, count - 1, 1) : RunStep(step, tokens, 0, count));
-    half_done_ = bundle_->states.size != 0;
+    half_done_ = bundle_->states.size != 0 || counts_;
     if (watch_step_ != nullptr) watch_step_(watch_user_, step, last ? 1 : count, clock_->Now() - begin);
   }
   half_done_ = false;
@@ -192,7 +250,7 @@ Status Session::RunChunk(const int32_t *tokens, uint32_t count, Want want) {
 }
 
 Status Session::Forward(const int32_t *tokens, uint64_t count, Want want, const LogitsSink &sink) {
-  if (half_done_) return Error(StatusCode::kUsage, "recurrent states are half-way through a chunk that failed: reset the session");
+  if (half_done_) return Error(StatusCode::kUsage, "the sequence is half-way through a chunk that failed: reset the session");
   if (count > plan_.context - position_) {
     return Error(StatusCode::kUsage, "the text does not fit the context: raise --ctx to", position_ + count,
                  plan_.context);
@@ -200,12 +258,11 @@ Status Session::Forward(const int32_t *tokens, uint64_t count, Want want, const 
   if (want == Want::kAll && plan_.logits_rows != plan_.chunk) {
     return Error(StatusCode::kUsage, "this session has room for the last token's logits only");
   }
-  for (uint64_t i = 0; i < count; ++i) {
-    if (static_cast<uint32_t>(tokens[i]) >= bundle_->model.vocab) {
-      return Error(StatusCode::kUsage, "a token is not in the vocabulary: number", static_cast<uint32_t>(tokens[i]),
-                   bundle_->model.vocab);
-    }
+  if (has_source_ && source_ == 0) {
+    return Error(StatusCode::kUsage, "this model has an encoder, which was given no tokens: emoe-rt run and logits take them "
+                                     "by --tokens, the decoder's by --decoder-tokens");
   }
+  RT_RETURN_IF_ERROR(CheckTokens(tokens, count));
   const Buffer &logits = bundle_->buffers[bundle_->logits];
   uint64_t stride = logits.per_token / sizeof(float);
   for (uint64_t done = 0; done < count;) {

@@ -82,6 +82,11 @@ class Session {
   static Status Create(const Bundle &bundle, Provider &provider, const SessionOptions &options, Session **out);
   static void Destroy(Session *session);
 
+  // Of a model with an encoder: forgets the sequence and gives the encoder its input, once and whole, before Forward. kUsage
+  // if the model has no encoder, or the tokens do not fit MemoryOptions::source or the vocabulary. After any other
+  // failure: Encode again. Nothing is allocated.
+  Status Encode(const int32_t *tokens, uint64_t count);
+
   // Appends `count` tokens to the sequence. kUsage if they do not fit the context or are not in the vocabulary. After
   // any other failure the sequence is lost: Reset. Nothing is allocated.
   Status Forward(const int32_t *tokens, uint64_t count, Want want, const LogitsSink &sink = {});
@@ -89,7 +94,7 @@ class Session {
   // Logits of the last row of the last call with kLast or kAll: model.vocab floats, until the next call.
   const float *logits() const { return last_logits_; }
 
-  // Forgets the sequence; the experts in memory stay.
+  // Forgets the sequence, and the encoder's input; the experts in memory stay.
   void Reset();
   uint64_t position() const { return position_; }
 
@@ -124,6 +129,8 @@ class Session {
   Status PlaceBuffers();
   void ClearStates();
   Status StartPredictor(Provider &provider, const SessionOptions &options);
+  Status CheckTokens(const int32_t *tokens, uint64_t count) const;
+  void LimitExperts(const Step &step, const emoe_kernel_args &args, uint32_t count);
   Status RunChunk(const int32_t *tokens, uint32_t count, Want want);
   Status RunStep(const Step &step, const int32_t *tokens, uint32_t first, uint32_t count);
   Status LookUp(const Step &step, const int32_t *tokens, uint32_t count);
@@ -151,10 +158,15 @@ class Session {
   char **buffers_ = nullptr;               // address of each activation buffer
   char **keys_ = nullptr, **values_ = nullptr;  // of each attention layer
   char **states_ = nullptr;                // of each recurrent state
-  bool half_done_ = false;                 // a chunk ended between its steps, so states have gone on and caches have not
+  bool half_done_ = false;                 // a chunk ended between its steps: states or counts have gone on, caches have not
   void *tokenizer_ = nullptr, *sampler_memory_ = nullptr;
   const float *last_logits_ = nullptr;
   uint64_t position_ = 0, tokens_ = 0;
+  uint64_t source_ = 0;         // tokens of the encoder's input
+  bool has_source_ = false;
+  uint32_t *taken_ = nullptr;   // tokens of the sequence that each expert took, where there is a capacity
+  uint64_t taken_count_ = 0;
+  bool counts_ = false;         // whether there is a capacity
 
   const std::atomic<bool> *stop_ = nullptr;
   void (*trace_)(void *, uint64_t, uint32_t, const int32_t *, uint32_t) = nullptr;

@@ -116,7 +116,7 @@ Status Session::PlaceBuffers() {
   if (buffers_ == nullptr || slots == nullptr) return NoRoom("the arena has no room for the buffers' table");
   for (size_t slot = 0; slot < count; ++slot) {
     uint64_t bytes = 0;
-    ArenaSlotBytes(*bundle_, static_cast<uint32_t>(slot), plan_.chunk, plan_.logits_rows, &bytes);
+    ArenaSlotBytes(*bundle_, static_cast<uint32_t>(slot), plan_, &bytes);
     slots[slot] = static_cast<char *>(arena_.Take(bytes, 64));
     if (slots[slot] == nullptr) return NoRoom("the arena has no room for the activations");
   }
@@ -224,6 +224,16 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   }
   RT_RETURN_IF_ERROR(PlaceBuffers());
   RT_RETURN_IF_ERROR(StartPredictor(provider, options));
+  uint64_t counts = 0;
+  for (const MoeLayer &layer : bundle_->moe_layers) {
+    counts += layer.experts;
+    counts_ |= layer.capacity != 0;
+  }
+  taken_ = arena_.TakeArray<uint32_t>(counts);
+  if (taken_ == nullptr) return NoRoom("the arena has no room for the experts' counts");
+  taken_count_ = counts;
+  has_source_ = bundle_->HasSource();
+  Reset();
   sampler_memory_ = arena_.Take(uint64_t{bundle_->model.vocab} * 8, 8);
   if (sampler_memory_ == nullptr) return NoRoom("the arena has no room for the sampler");
 
@@ -244,6 +254,7 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   }
   ExpertOptions experts;
   experts.chunk = plan_.chunk;
+  experts.source = plan_.source;
   experts.slot_count = static_cast<uint32_t>(plan_.slots);
   experts.slot_bytes = plan_.slot_bytes;
   experts.expert_bytes = plan_.expert_bytes;

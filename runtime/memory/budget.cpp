@@ -38,11 +38,15 @@ struct RecordSizes {
 
 RecordSizes SizesOf(const Bundle &bundle, Checked &checked) {
   RecordSizes sizes;
+  bool all = true;  // the encoder's too, if it alone has experts
+  for (const MoeLayer &layer : bundle.moe_layers) all &= layer.source;
   for (const MoeLayer &layer : bundle.moe_layers) {
     for (const Record &record : layer.records) {
       uint64_t bytes = layer.variants[record.variant].record_bytes;
-      ++sizes.count;
-      sizes.sum = checked.Add(sizes.sum, bytes);
+      if (all || !layer.source) {
+        ++sizes.count;
+        sizes.sum = checked.Add(sizes.sum, bytes);
+      }
       if (bytes < sizes.smallest) sizes.smallest = bytes;
       if (bytes > sizes.largest) sizes.largest = bytes;
     }
@@ -59,14 +63,15 @@ uint64_t PredictorBytes(const Bundle &bundle, uint64_t most_experts, Checked &ch
 
 // Tables of the expert runner and the cache, the sampler's candidates, and what rounding takes. An upper bound of
 // what the session takes from the arena beside the parts that have their own entries.
-uint64_t Bookkeeping(const Bundle &bundle, uint32_t chunk, Checked &checked) {
-  uint64_t most_experts = 0, most_pairs = 0;
+uint64_t Bookkeeping(const Bundle &bundle, const MemoryPlan &plan, Checked &checked) {
+  uint64_t most_experts = 0, most_pairs = 0, counts = 0;
   for (const MoeLayer &layer : bundle.moe_layers) {
     if (layer.experts > most_experts) most_experts = layer.experts;
-    uint64_t pairs = checked.Mul(layer.top_k, chunk);
+    uint64_t pairs = checked.Mul(layer.top_k, layer.source ? plan.source : plan.chunk);
     if (pairs > most_pairs) most_pairs = pairs;
+    counts = checked.Add(counts, checked.Mul(layer.experts, 4));
   }
-  uint64_t sum = 64 * 1024;
+  uint64_t sum = checked.Add(64 * 1024, counts);
   sum = checked.Add(sum, ExpertCache::BytesNeeded(bundle.moe_layers, 0));
   sum = checked.Add(sum, checked.Mul(most_experts, 128));
   sum = checked.Add(sum, checked.Mul(most_pairs, 16));
@@ -84,12 +89,12 @@ constexpr uint64_t kSlotOverhead = 64;  // the cache's tables of one slot
 
 }  // namespace
 
-bool ArenaSlotBytes(const Bundle &bundle, uint32_t slot, uint32_t chunk, uint32_t logits_rows, uint64_t *bytes) {
+bool ArenaSlotBytes(const Bundle &bundle, uint32_t slot, const MemoryPlan &plan, uint64_t *bytes) {
   Checked checked;
   uint64_t largest = 0;
   for (const Buffer &buffer : bundle.buffers) {
     if (buffer.slot != slot) continue;
-    uint64_t rows = buffer.rows == Rows::kWanted ? logits_rows : chunk;
+    uint64_t rows = buffer.rows == Rows::kWanted ? plan.logits_rows : buffer.rows == Rows::kSource ? plan.source : plan.chunk;
     uint64_t size = checked.Add(buffer.fixed, checked.Mul(buffer.per_token, rows));
     if (size > largest) largest = size;
   }
@@ -115,6 +120,12 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
     return Error(StatusCode::kUsage, "the number of threads must be 1 to 256, not", p.threads);
   }
   if (p.chunk > p.context) p.chunk = p.context;
+  if (bundle.HasSource()) {
+    p.source = options.source != 0 ? options.source : p.context;
+    if (p.source > p.context) {
+      return Error(StatusCode::kUsage, "the encoder's input does not fit the context: raise --ctx to", p.source, p.context);
+    }
+  }
   p.logits_rows = options.all_logits ? p.chunk : 1;
   p.capacity = (static_cast<uint64_t>(p.context) + EMOE_KV_BLOCK - 1) / EMOE_KV_BLOCK * EMOE_KV_BLOCK;
 
@@ -139,7 +150,7 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
   p.states = checked.RoundUp(p.states, kPageBytes);
   for (uint32_t slot = 0; slot < bundle.buffers.size; ++slot) {
     uint64_t bytes = 0;
-    if (!ArenaSlotBytes(bundle, slot, p.chunk, p.logits_rows, &bytes)) {
+    if (!ArenaSlotBytes(bundle, slot, p, &bytes)) {
       return Error(StatusCode::kBadBundle, "the activation buffers overflow 64 bits: slot", slot);
     }
     p.activations = checked.Add(p.activations, bytes);
@@ -150,7 +161,7 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
   p.records = sizes.count;
   p.record_bytes = sizes.sum;
   p.slot_bytes = sizes.largest;
-  p.bookkeeping = Bookkeeping(bundle, p.chunk, checked);
+  p.bookkeeping = Bookkeeping(bundle, p, checked);
 
   // Without its paged tensors the resident section may leave more to the experts.
   const uint64_t head = checked.RoundUp(BytesBeforePaged(bundle), kPageBytes);
@@ -173,6 +184,7 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
     return slots < p.records ? slots : p.records;
   };
   uint64_t least = checked.Mul(fewest, p.slot_bytes);
+  if (p.record_bytes < least) p.record_bytes = least;  // where the encoder's records are larger
   p.floor = checked.Add(checked.Add(fixed - saved, least), tables(fewest));
   p.recommended = checked.Add(checked.Add(fixed, p.record_bytes), tables(p.records));
   if (checked.overflow()) {

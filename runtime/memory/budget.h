@@ -44,6 +44,7 @@ struct MemoryOptions {
   uint64_t budget = 0;    // bytes; 0: as much as is useful (all records resident)
   uint32_t context = 0;   // positions of the KV cache; 0: the bundle's default
   uint32_t chunk = 0;     // rows computed together; 0: the bundle's default, or more where that costs little
+  uint32_t source = 0;    // tokens of the encoder's input at most, where there is an encoder; 0: the context
   uint32_t threads = 1;
   uint64_t expert_bytes = 0;   // for records at most, but kFewestSlots; 0: what the budget has room for
   uint64_t image_bytes = 0;    // of the chosen kernel image; 0: the bundle's largest
@@ -61,13 +62,14 @@ struct MemoryPlan {
   uint64_t slot_bytes = 0;    // address space of one slot: the largest record
   uint64_t slots = 0;         // number of slots: the most records that fit
   uint64_t expert_bytes = 0;  // what the records in slots may take together
-  uint64_t records = 0;       // number of records in the bundle
+  uint64_t records = 0;       // number of records in the bundle; an encoder's, which never stay, do not count
   uint64_t record_bytes = 0;  // of all of them
   uint64_t total = 0;
   uint64_t floor = 0;        // smallest budget that works
   uint64_t recommended = 0;  // budget that keeps every record in memory
   uint64_t capacity = 0;     // positions of the KV cache: the context rounded up to EMOE_KV_BLOCK
   uint32_t context = 0, chunk = 0, logits_rows = 0, threads = 0;
+  uint32_t source = 0;       // tokens of the encoder's input at most
 
   // How many records of mean size fit: what the bundle's plan counts in.
   uint64_t mean_slots() const { return record_bytes == 0 ? 0 : records * expert_bytes / record_bytes; }
@@ -89,8 +91,8 @@ inline uint32_t MostRows(const Bundle &bundle, uint32_t asked) {
 }
 
 // Bytes of an arena slot's buffers: the largest of fixed + per_token * rows, rounded up to 64. Slots are numbered
-// below the number of buffers. False on overflow.
-bool ArenaSlotBytes(const Bundle &bundle, uint32_t slot, uint32_t chunk, uint32_t logits_rows, uint64_t *bytes);
+// below the number of buffers; `rows` of a plan. False on overflow.
+bool ArenaSlotBytes(const Bundle &bundle, uint32_t slot, const MemoryPlan &rows, uint64_t *bytes);
 
 }  // namespace emoe::rt
 

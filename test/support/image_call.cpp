@@ -148,6 +148,7 @@ std::string callKernel(const std::vector<uint8_t> &elf, KernelCall &call) {
   args.tokens = call.tokens;
   args.position = call.position;
   args.capacity = call.capacity;
+  args.source = call.source;
   args.rows_in = call.rowsIn.empty() ? nullptr : call.rowsIn.data();
   args.rows_out = call.rowsOut.empty() ? nullptr : call.rowsOut.data();
   auto kernel = reinterpret_cast<emoe_kernel_fn>(image.base + call.entry);
@@ -175,7 +176,7 @@ std::vector<uint8_t> serialise(const KernelCall &call) {
     const auto *p = static_cast<const uint8_t *>(data);
     out.insert(out.end(), p, p + bytes);
   };
-  for (int64_t value : {int64_t(call.entry), call.tokens, call.position, call.capacity, call.firstTile,
+  for (int64_t value : {int64_t(call.entry), call.tokens, call.position, call.capacity, call.source, call.firstTile,
                         call.lastTile}) {
     number(static_cast<uint64_t>(value));
   }
@@ -206,7 +207,7 @@ KernelCall deserialise(const std::vector<uint8_t> &bytes) {
     at += size;
   };
   call.entry = number();
-  for (int64_t *field : {&call.tokens, &call.position, &call.capacity, &call.firstTile, &call.lastTile}) {
+  for (int64_t *field : {&call.tokens, &call.position, &call.capacity, &call.source, &call.firstTile, &call.lastTile}) {
     *field = static_cast<int64_t>(number());
   }
   blob(call.rowsIn);

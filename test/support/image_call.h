@@ -11,7 +11,7 @@ namespace emoe::test {
 
 struct KernelCall {
   uint64_t entry = 0;  // virtual address in the image
-  int64_t tokens = 1, position = 0, capacity = 0;
+  int64_t tokens = 1, position = 0, capacity = 0, source = 0;
   int64_t firstTile = 0, lastTile = 0;
   std::vector<int32_t> rowsIn, rowsOut;              // empty: null
   std::vector<std::vector<uint8_t>> operands;        // in and out; an empty one is a null pointer

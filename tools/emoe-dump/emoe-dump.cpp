@@ -55,7 +55,7 @@ std::string operandText(const Bundle &bundle, const Operand &operand) {
   return "?";
 }
 
-const char *rowsText(Rows rows) { return rows == Rows::kWanted ? "wanted" : "all"; }
+const char *rowsText(Rows rows) { return rows == Rows::kWanted ? "wanted" : rows == Rows::kSource ? "source" : "all"; }
 
 struct NamedSection {
   const char *name;
@@ -162,7 +162,7 @@ private:
       for (size_t j = 0; j < step.operands.size; ++j) {
         out << (j ? ", " : " ") << operandText(b, step.operands[j]);
       }
-      out << (step.rows == Rows::kWanted ? " on wanted rows\n" : "\n");
+      out << (step.rows == Rows::kAll ? "\n" : step.rows == Rows::kWanted ? " on wanted rows\n" : " on the source\n");
     }
     out << "logits: buf" << b.logits << "\n";
   }

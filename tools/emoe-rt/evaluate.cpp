@@ -75,8 +75,8 @@ int LogitsVerb(const Options &options) {
   if (int code = work.Open()) return code;
   const int32_t *ids = nullptr;
   size_t count = 0;
-  if (int code = ReadTokens(options.tokens, &ids, &count)) return code;
-  uint32_t context = static_cast<uint32_t>(count);
+  if (int code = work.ReadSequences(&ids, &count)) return code;
+  uint32_t context = static_cast<uint32_t>(count > work.source_count ? count : work.source_count);
   if (int code = work.Check(context, true, false)) return code;
   int fd = open(options.output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   NpySink sink{fd, work.bundle.model.vocab};
@@ -87,7 +87,8 @@ int LogitsVerb(const Options &options) {
     unlink(options.output);
     return code;
   }
-  Status status = work.session->Forward(ids, count, Want::kAll, {WriteRows, &sink});
+  Status status = work.Encode();
+  if (status.ok()) status = work.session->Forward(ids, count, Want::kAll, {WriteRows, &sink});
   if (close(fd) != 0 && status.ok()) status = Error(StatusCode::kIo, "writing the logits failed", 0, errno);
   if (status.ok()) return 0;
   unlink(options.output);

@@ -41,7 +41,7 @@ struct Options {
   SampleOptions sample;
   bool seed_given = false, ignore_eos = false, no_bos = false, parse_special = false, stats = false;
 
-  const char *tokens = nullptr, *output = nullptr, *routing = nullptr;
+  const char *tokens = nullptr, *decoder_tokens = nullptr, *output = nullptr, *routing = nullptr;
   const char *texts[kMostTexts] = {};
   size_t text_count = 0;
   uint32_t window = 512, prompt_tokens = 128, repetitions = 3;

@@ -160,16 +160,34 @@ int RunVerb(const Options &given) {
     options.sample.seed = Nanoseconds();
   }
   Work work(options);
-  char *text = nullptr;
-  size_t bytes = 0;
   if (int code = work.Open()) return code;
-  if (int code = work.Check(0, false, true)) return code;
-  if (int code = ReadPrompt(options, &text, &bytes)) return code;
-  uint32_t context = options.context != 0 ? options.context : work.bundle.plan.context;
-  auto *ids = static_cast<int32_t *>(malloc((size_t{context} + 1) * sizeof(int32_t)));
-  if (ids == nullptr) return Fail(5, "no memory for %u token ids", context);
+  // Ids go in and out as they are, or text does.
+  const bool plain = options.tokens != nullptr || options.decoder_tokens != nullptr;
+  if (plain && (options.tokens == nullptr || options.prompt != nullptr || options.prompt_file != nullptr)) {
+    return Fail(2, "run takes a prompt, or --tokens FILE (and --decoder-tokens FILE for a model with an encoder)");
+  }
+  const int32_t *ids = nullptr;
   size_t count = 0;
-  if (int code = Tokens(work, text, bytes, ids, context, &count)) return code;
+  if (plain) {
+    if (int code = work.ReadSequences(&ids, &count)) return code;
+  } else if (work.bundle.has_model && work.bundle.HasSource()) {
+    return Fail(2, "%s: the model has an encoder: run takes its token ids by --tokens FILE, and the decoder's first ones by "
+                   "--decoder-tokens FILE", options.bundle);
+  }
+  if (options.trace != nullptr && work.source != nullptr) {
+    return Fail(6, "%s: traces are of models without an encoder: leave --trace out", options.bundle);
+  }
+  if (int code = work.Check(0, false, !plain)) return code;
+  uint32_t context = options.context != 0 ? options.context : work.bundle.plan.context;
+  if (!plain) {
+    char *text = nullptr;
+    size_t bytes = 0;
+    if (int code = ReadPrompt(options, &text, &bytes)) return code;
+    auto *own = static_cast<int32_t *>(malloc((size_t{context} + 1) * sizeof(int32_t)));
+    if (own == nullptr) return Fail(5, "no memory for %u token ids", context);
+    if (int code = Tokens(work, text, bytes, own, context, &count)) return code;
+    ids = own;
+  }
   if (count == 0) return Fail(2, "the prompt is empty, and the model has no first token: give a --prompt");
   SessionOptions base;
   TraceFile trace;
@@ -178,16 +196,17 @@ int RunVerb(const Options &given) {
     if (int code = trace.Open(options.trace, work.bundle, chunk < context ? chunk : context)) return code;
     trace.Attach(&base);
   }
-  if (int code = work.MakeSession(0, false, true, &base)) return code;
+  if (int code = work.MakeSession(0, false, !plain, &base)) return code;
   Session &session = *work.session;
   Tokenizer tokenizer;
-  Status status = OpenTokenizer(session.tokenizer(), work.bundle.tokenizer.length, &tokenizer);
+  Status status = plain ? OkStatus() : OpenTokenizer(session.tokenizer(), work.bundle.tokenizer.length, &tokenizer);
   if (!status.ok()) return work.Failed(status);
 
   Times times;
   times.prompt_tokens = count;
   times.start = Nanoseconds();
-  status = session.Forward(ids, count, Want::kLast);
+  status = work.Encode();
+  if (status.ok()) status = session.Forward(ids, count, Want::kLast);
   times.prompt_end = times.end = Nanoseconds();
   times.at_prompt_end = session.stats();
   Writer writer(options.json);
@@ -200,7 +219,14 @@ int RunVerb(const Options &given) {
     ++times.generated;
     times.end = Nanoseconds();
     if (!options.ignore_eos && IsStop(work.bundle, token)) break;
-    if (!writer.Put(token, Shown(tokenizer, token))) return 0;  // nobody reads any more
+    if (plain) {
+      char number[16];
+      int used = snprintf(number, sizeof(number), times.generated == 1 ? "%d" : " %d", token);
+      if (options.json) Print("{\"token\": %d}\n", token);
+      if (!options.json && !WriteAll(STDOUT_FILENO, number, static_cast<size_t>(used))) return 0;
+    } else if (!writer.Put(token, Shown(tokenizer, token))) {
+      return 0;  // nobody reads any more
+    }
     if (times.generated == options.count) break;
     if (session.position() == context) {
       full = true;

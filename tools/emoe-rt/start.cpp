@@ -100,10 +100,27 @@ MemoryOptions Work::Memory(uint32_t context, bool all_logits, bool tokenizer) co
   memory.budget = options.budget;
   memory.context = options.context != 0 ? options.context : context;
   memory.chunk = options.chunk;
+  memory.source = static_cast<uint32_t>(source_count);
   memory.threads = options.threads != 0 ? options.threads : DefaultThreads();
   memory.all_logits = all_logits;
   memory.tokenizer = tokenizer;
   return memory;
+}
+
+int Work::ReadSequences(const int32_t **ids, size_t *count) {
+  const bool has_source = bundle.has_model && bundle.HasSource();
+  if (has_source && options.decoder_tokens == nullptr) {
+    return Fail(2, "%s: the model has an encoder: --tokens FILE is its input, and --decoder-tokens FILE what the decoder "
+                   "begins with", options.bundle);
+  }
+  if (!has_source && options.decoder_tokens != nullptr) {
+    return Fail(2, "%s: the model has no encoder: leave --decoder-tokens out", options.bundle);
+  }
+  if (int code = ReadTokens(options.tokens, ids, count)) return code;
+  if (!has_source) return 0;
+  source = *ids;
+  source_count = *count;
+  return ReadTokens(options.decoder_tokens, ids, count);
 }
 
 int Work::Check(uint32_t context, bool all_logits, bool tokenizer) {

@@ -27,6 +27,10 @@ struct Work {
   // Unless --no-sandbox is given, the process can open no more files afterwards: what the verb writes is opened before.
   // `context` and `all_logits` as the verb needs them; `tokenizer`: text goes in or out.
   int MakeSession(uint32_t context, bool all_logits, bool tokenizer, SessionOptions *base = nullptr);
+  // Reads --tokens and --decoder-tokens and sees that the model takes them: `ids` are those that Forward gets. Before Check.
+  int ReadSequences(const int32_t **ids, size_t *count);
+  // Gives the encoder its tokens, if there is one. After MakeSession.
+  Status Encode() { return source != nullptr ? session->Encode(source, source_count) : OkStatus(); }
   int Failed(const Status &status) const;
   MemoryOptions Memory(uint32_t context, bool all_logits, bool tokenizer) const;
 
@@ -34,6 +38,8 @@ struct Work {
   FileProvider provider;
   Bundle bundle;
   Session *session = nullptr;
+  const int32_t *source = nullptr;  // the encoder's tokens
+  size_t source_count = 0;
 };
 
 // Threads to compute with if nothing else was said.

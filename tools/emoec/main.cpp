@@ -112,10 +112,11 @@ int compileCommand(const std::vector<std::string> &arguments) {
   uint64_t widthSeed = options.widthSeed;
   Command command{
       "compile",
-      "MODEL.onnx -o OUT.emoe",
+      "[ENCODER.onnx] MODEL.onnx -o OUT.emoe",
       "Compile a mixture-of-experts ONNX model into one bundle for emoe-rt.",
       {"emoec compile model.onnx -o model.emoe", "emoec compile model.onnx -o model.emoe --bits 8 --target host",
-       "emoec compile model.onnx -o model.emoe --calibration prose.txt code.txt --tolerance 2%"},
+       "emoec compile model.onnx -o model.emoe --calibration prose.txt code.txt --tolerance 2%",
+       "emoec compile encoder_model.onnx decoder_model.onnx -o model.emoe"},
       {{"-o", "FILE", "the bundle to write", setString(options.output)},
        {"--bits", "N", "width of the experts: 32, 16, 8, 4, 3, 2 or ternary (default 4)",
         [&](const std::string &value) {
@@ -216,8 +217,8 @@ int compileCommand(const std::vector<std::string> &arguments) {
     std::fputs(helpText(command).c_str(), stdout);
     return kOk;
   }
-  if (positional.size() != 1) {
-    return usageError(command, !positional.empty() ? "more than one model given"
+  if (positional.empty() || positional.size() > 2) {
+    return usageError(command, !positional.empty() ? "more than an encoder and a decoder given"
                                : options.calibration.empty()
                                    ? "no model given"
                                    : "no model given: it comes before --calibration FILE..., or behind another flag");
@@ -236,7 +237,8 @@ int compileCommand(const std::vector<std::string> &arguments) {
     return usageError(command, absl::StrCat("--compile-to ", options.compileTo, ": there is no such phase; phases: ",
                                             absl::StrJoin(phaseNames(), ", ")));
   }
-  options.model = positional[0];
+  options.model = positional.back();
+  options.encoder = positional.size() == 2 ? positional[0] : "";
   options.widthSeed = static_cast<uint32_t>(widthSeed);
   options.targets = targets.empty() ? std::vector<std::string>()
                                     : std::vector<std::string>(absl::StrSplit(targets, ','));

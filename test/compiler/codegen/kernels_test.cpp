@@ -443,11 +443,16 @@ struct AttentionCase {
   int64_t heads, kvHeads, headDim, window, past, tokens;
   float softcap;
   bool sinks;
+  int64_t distances = 0, before = 0;
+  bool bidirectional = false;  // all positions are seen, wherever the query is
 };
 
 TEST_P(KernelTest, Attention) {
   for (AttentionCase c : {AttentionCase{2, 1, 8, 0, 0, 3, 0, false}, AttentionCase{4, 2, 20, 0, 17, 2, 0, true},
-                          AttentionCase{2, 2, 64, 5, 30, 4, 20, false}, AttentionCase{6, 2, 100, 16, 40, 1, 0, true}}) {
+                          AttentionCase{2, 2, 64, 5, 30, 4, 20, false}, AttentionCase{6, 2, 100, 16, 40, 1, 0, true},
+                          AttentionCase{4, 4, 16, 0, 9, 3, 0, false, 5, 4}, AttentionCase{2, 2, 8, 0, 21, 2, 0, true, 1, 0},
+                          AttentionCase{2, 1, 24, 0, 18, 4, 0, false, 9, 3, true},
+                          AttentionCase{4, 4, 16, 0, 0, 1, 0, false, 0, 0, true}}) {
     int64_t total = c.past + c.tokens, capacity = (total + 15) / 16 * 16 + 16;
     int64_t width = c.heads * c.headDim, kvWidth = c.kvHeads * c.headDim;
     KernelSpec append;
@@ -469,7 +474,11 @@ TEST_P(KernelTest, Attention) {
     spec.softcap = c.softcap;
     spec.hasSinks = c.sinks;
     spec.scale = 0.3f;
+    spec.distances = c.distances;
+    spec.biasBefore = c.before;
+    spec.bidirectional = c.bidirectional;
     Floats q = randomFloats(c.tokens * width, 12, 2), sinks = randomFloats(c.heads, 13);
+    Floats table = randomFloats(c.heads * c.distances, 14);
     KernelCall call;
     call.tokens = c.tokens;
     call.position = c.past;
@@ -478,13 +487,17 @@ TEST_P(KernelTest, Attention) {
     if (c.sinks) {
       call.operands.push_back(bytesOf(sinks));
     }
+    if (c.distances) {
+      call.operands.push_back(bytesOf(table));
+    }
+    call.source = c.bidirectional ? total : 0;
     KernelCall whole = call;
     run(spec, whole);
 
     std::vector<double> expected;
     for (int64_t t = 0; t < c.tokens; ++t) {
       for (int64_t h = 0; h < c.heads; ++h) {
-        int64_t last = c.past + t, low = c.window ? std::max<int64_t>(0, last - c.window + 1) : 0;
+        int64_t own = c.past + t, last = c.bidirectional ? total - 1 : own, low = c.window ? std::max<int64_t>(0, last - c.window + 1) : 0;
         int64_t kv = h / (c.heads / c.kvHeads);
         double denominator = c.sinks ? std::exp(double(sinks[h])) : 0;
         std::vector<double> sum(c.headDim, 0);
@@ -495,6 +508,9 @@ TEST_P(KernelTest, Attention) {
           }
           s *= 0.3f;
           s = c.softcap > 0 ? c.softcap * std::tanh(s / c.softcap) : s;
+          if (c.distances) {
+            s += table[h * c.distances + std::clamp<int64_t>(p - own + c.before, 0, c.distances - 1)];
+          }
           denominator += std::exp(s);
           for (int64_t d = 0; d < c.headDim; ++d) {
             sum[d] += std::exp(s) * value[p * kvWidth + kv * c.headDim + d];

@@ -30,3 +30,16 @@ func.func @main(%x: tensor<?x32xf32>) -> tensor<?x32xf32> {
   %y = emoe.short_conv %x @taps {state = 1} : tensor<?x32xf32>
   return %y : tensor<?x32xf32>
 }
+
+// -----
+
+#f32 = #emoe.layout<bits = 32, type = f32, group = 0, zero_point = symmetric, codebook = integer, panel = 16>
+emoe.weight @embed [64, 32] #emoe.source<"m", 0, f32, [32, 1]> {layout = #f32, placement = "resident"}
+func.func @main(%ids: tensor<?xi32>) -> tensor<?x64xf32> {
+  %x = emoe.embedding %ids @embed : (tensor<?xi32>) -> tensor<?x32xf32>
+  // expected-error @+1 {{sees later positions, which only an encoder's and those over its result can}}
+  %a = emoe.attention %x, %x, %x {layer = 0, heads = 2, kv_heads = 2, head_dim = 16, scale = 1.0 : f32, bidirectional}
+      : (tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x32xf32>) -> tensor<?x32xf32>
+  %l = emoe.linear %a @embed : (tensor<?x32xf32>) -> tensor<?x64xf32>
+  return %l : tensor<?x64xf32>
+}

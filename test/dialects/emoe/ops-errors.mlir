@@ -519,3 +519,40 @@ func.func @f(%x: tensor<?x8xf32>) {
   %y = emoe.short_conv %x @taps {state = -1} : tensor<?x8xf32>
   return
 }
+
+// -----
+
+func.func @windowed(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>) {
+  // expected-error @+1 {{a bidirectional attention has no window}}
+  %a = emoe.attention %q, %k, %k {layer = 0, heads = 2, kv_heads = 2, head_dim = 4, scale = 0.5 : f32, bidirectional, window = 2}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @ragged(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>) {
+  // expected-error @+1 {{position_bias must be a table [heads, distances] with bias_before inside a row}}
+  %a = emoe.attention %q, %k, %k {layer = 0, heads = 2, kv_heads = 2, head_dim = 4, scale = 0.5 : f32,
+      position_bias = array<f32: 1.0, 2.0, 3.0>}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @outside(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>) {
+  // expected-error @+1 {{position_bias must be a table [heads, distances] with bias_before inside a row}}
+  %a = emoe.attention %q, %k, %k {layer = 0, heads = 2, kv_heads = 2, head_dim = 4, scale = 0.5 : f32,
+      position_bias = array<f32: 1.0, 2.0>, bias_before = 1}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @capacity(%l: tensor<?x8xf32>) {
+  // expected-error @+1 {{capacity must not be negative}}
+  %i, %w = emoe.route softmax %l {top_k = 1, capacity = -1} : (tensor<?x8xf32>) -> (tensor<?x1xi32>, tensor<?x1xf32>)
+  return
+}

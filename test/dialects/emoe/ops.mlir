@@ -44,6 +44,10 @@ func.func @parts(%ids: tensor<?xi32>, %narrow: tensor<?x4xf32>) -> tensor<?x8xf3
   %w = emoe.attention %a, %ri, %narrow {layer = 1, heads = 2, kv_heads = 1, head_dim = 4, scale = 0.5 : f32,
       window = 4, softcap = 50.0 : f32, sinks = @pair}
       : (tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  // CHECK: emoe.attention {{.*}}bias_before = 1 : i64, bidirectional, {{.*}}position_bias = array<f32: 1.000000e+00, 2.000000e+00, 3.000000e+00, 4.000000e+00>
+  %both = emoe.attention %w, %ri, %narrow {layer = 2, heads = 2, kv_heads = 1, head_dim = 4, scale = 0.5 : f32,
+      bidirectional, position_bias = array<f32: 1.0, 2.0, 3.0, 4.0>, bias_before = 1}
+      : (tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
   // CHECK: emoe.add %{{.*}}, %{{.*}} : tensor<?x8xf32>
   %s = emoe.add %scaled, %w : tensor<?x8xf32>
   // CHECK: emoe.activate gelu_tanh %{{.*}} : tensor<?x8xf32>

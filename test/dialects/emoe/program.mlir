@@ -27,4 +27,10 @@ emoe.program caches [2, 16] states [128, 64] logits 1 {
   emoe.look_ahead 1 @norm0 [#emoe.operand<buffer, 0>, @norm, #emoe.operand<buffer, 1>] @norm0 [#emoe.operand<buffer, 1>, @norm, #emoe.operand<buffer, 0>] sigmoid @norm
   // CHECK: emoe.run_experts 0 top_k 2 {{\[}}[@norm0, @norm0]] [#emoe.operand<buffer, 0>]
   emoe.run_experts 0 top_k 2 [[@norm0, @norm0]] [#emoe.operand<buffer, 0>]
+  // CHECK: emoe.buffer 2 fixed 0 per_token 128 slot 0 source
+  emoe.buffer 2 fixed 0 per_token 128 slot 0 source
+  // CHECK: emoe.call @norm0 [#emoe.operand<buffer, 2>, @norm, #emoe.operand<buffer, 2>] source
+  emoe.call @norm0 [#emoe.operand<buffer, 2>, @norm, #emoe.operand<buffer, 2>] source
+  // CHECK: emoe.run_experts 0 top_k 2 {{\[}}[@norm0, @norm0]] [#emoe.operand<buffer, 2>] source {capacity = 64 : i64}
+  emoe.run_experts 0 top_k 2 [[@norm0, @norm0]] [#emoe.operand<buffer, 2>] source {capacity = 64 : i64}
 }

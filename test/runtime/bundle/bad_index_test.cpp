@@ -45,7 +45,10 @@ constexpr const char *kParts = "variant: its parts lie outside the record, out o
 constexpr const char *kChunks = "variant: chunk_ends do not ascend by at most 262144 (mixture layer, end)";
 constexpr const char *kRecordBytes = "variant: record_bytes is out of range or no multiple of 4096 (mixture layer, bytes)";
 constexpr const char *kRecord = "record: does not follow the one before or leaves its section (mixture layer, expert)";
-constexpr const char *kExpertsOperand = "step: an operand of experts is no buffer of all rows (step, operand)";
+constexpr const char *kSourceRows =
+    "step: runs on the source's rows of a buffer for a chunk's, or the reverse (step, operand)";
+constexpr const char *kExpertsCount = "step: experts take five operands, six with a capacity (step, operands)";
+constexpr const char *kExpertsOperand = "step: an operand of experts is no buffer of all its rows (step, operand)";
 constexpr const char *kOrder = "step: mixture layers do not run once each, in order (step, mixture layer)";
 constexpr const char *kTiles = "kernel: its number of tiles is out of range (kernel)";
 constexpr const char *kExtent = "kernel: an extent is larger than the format allows (kernel)";
@@ -260,8 +263,8 @@ const Case kCases[] = {
     {"buffer: larger than the format allows (buffer)", 1, 0,
      [](B &b) { b.buffers[1] = fb::Buffer(0, UINT64_MAX, 1, fb::Rows::All); }},
     {"buffer: no such slot (buffer, slot)", 1, 7, [](B &b) { b.buffers[1] = fb::Buffer(0, 256, 7, fb::Rows::All); }},
-    {"buffer: rows is neither All nor Wanted (buffer, rows)", 1, 2,
-     [](B &b) { b.buffers[1] = fb::Buffer(0, 256, 1, static_cast<fb::Rows>(2)); }},
+    {"buffer: rows is none of All, Wanted and Source (buffer, rows)", 1, 3,
+     [](B &b) { b.buffers[1] = fb::Buffer(0, 256, 1, static_cast<fb::Rows>(3)); }},
     {"attention layer: kv_heads or head_dim are out of range (attention layer)", 0, 0,
      [](B &b) { b.kv_layers[0] = fb::KvLayer(0, 16); }},
     {"attention layer: kv_heads or head_dim are out of range (attention layer)", 0, 0,
@@ -350,8 +353,8 @@ const Case kCases[] = {
     {"step: no such kernel (step, kernel)", 1, 11, [](B &b) { b.steps[1]->kernel = 11; }},
     {"step: no such kernel (step, kernel)", 1, UINT32_MAX, [](B &b) { b.steps[1]->kernel = UINT32_MAX; }},
     {"step: unknown kind (step, kind)", 1, 3, [](B &b) { b.steps[1]->kind = static_cast<fb::StepKind>(3); }},
-    {"step: rows is neither All nor Wanted (step, rows)", 1, 2,
-     [](B &b) { b.steps[1]->rows = static_cast<fb::Rows>(2); }},
+    {"step: rows is none of All, Wanted and Source (step, rows)", 1, 3,
+     [](B &b) { b.steps[1]->rows = static_cast<fb::Rows>(3); }},
     {"step: has another number of operands than its kernel (step, operands)", 1, 2,
      [](B &b) { b.steps[1]->operands.pop_back(); }},
     {"step: has another number of operands than its kernel (step, operands)", 1, 0,
@@ -384,6 +387,9 @@ const Case kCases[] = {
      [](B &b) { b.buffers[0] = fb::Buffer(0, 512, 0, fb::Rows::All); }},
     {"step: wanted rows of a buffer with another row size (step, operand)", 11, 0,
      [](B &b) { b.buffers[0] = fb::Buffer(64, 256, 0, fb::Rows::All); }},
+    {kSourceRows, 0, 2, [](B &b) { b.steps[0]->rows = fb::Rows::Source; }},
+    {kSourceRows, 0, 2, [](B &b) { b.buffers[0] = fb::Buffer(0, 256, 0, fb::Rows::Source); }},
+    {kSourceRows, 11, 0, [](B &b) { b.buffers[6] = fb::Buffer(0, 512, 6, fb::Rows::Source), b.steps[11]->rows = fb::Rows::Source; }},
     {kWantedRows, 0, 0, [](B &b) { b.steps[0]->rows = fb::Rows::Wanted; }},
     {kWantedRows, 2, 2, [](B &b) { b.steps[2]->rows = fb::Rows::Wanted; }},
     // Experts steps
@@ -392,7 +398,21 @@ const Case kCases[] = {
     {kOrder, 11, 2, [](B &b) { *b.steps[11] = *b.steps[9], b.steps[11]->layer = 2; }},
     {"program: a mixture layer never runs (mixture layer)", 1, 0, [](B &b) { b.steps.erase(b.steps.begin() + 9); }},
     {"step: experts run on all rows only (step)", 5, 0, [](B &b) { b.steps[5]->rows = fb::Rows::Wanted; }},
-    {"step: experts take five operands (step, operands)", 5, 4, [](B &b) { b.steps[5]->operands.pop_back(); }},
+    {"step: experts of the encoder run on the source's rows, others on a chunk's (step)", 5, 0,
+     [](B &b) { b.steps[5]->rows = fb::Rows::Source; }},
+    {"step: experts of the encoder run on the source's rows, others on a chunk's (step)", 5, 0,
+     [](B &b) { b.moe_layers[0]->source = true; }},
+    {kExpertsOperand, 5, 0, [](B &b) { b.moe_layers[0]->source = true, b.steps[5]->rows = fb::Rows::Source; }},
+    {kExpertsCount, 5, 4, [](B &b) { b.steps[5]->operands.pop_back(); }},
+    {kExpertsCount, 5, 5, [](B &b) { b.moe_layers[0]->capacity = 1; }},
+    {kExpertsCount, 5, 6, [](B &b) { b.steps[5]->operands.push_back(Op(Kind::Buffer, 3)); }},
+    {kExpertsOperand, 5, 5,
+     [](B &b) { b.moe_layers[0]->capacity = 1, b.steps[5]->operands.push_back(Op(Kind::None, 0)); }},
+    {"step: the buffer of experts' weights is too small (step, bytes per token)", 5, 4,
+     [](B &b) {
+       b.buffers.push_back(fb::Buffer(0, 4, 0, fb::Rows::All));
+       b.moe_layers[0]->capacity = 1, b.steps[5]->operands.push_back(Op(Kind::Buffer, 7));
+     }},
     {kExpertsOperand, 5, 2, [](B &b) { b.steps[5]->operands[2] = Op(Kind::None, 0); }},
     {kExpertsOperand, 5, 0, [](B &b) { b.steps[5]->operands[0] = Op(Kind::TokenIds, 0); }},
     {kExpertsOperand, 5, 3, [](B &b) { b.steps[5]->operands[3] = Op(Kind::Buffer, 7); }},
