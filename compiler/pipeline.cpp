@@ -143,6 +143,9 @@ std::string optionsText(const CompileOptions &options) {
   if (!options.calibration.empty() && options.rounding == Rounding::Nearest) {
     text += " rounding=nearest";
   }
+  if (options.kvBits != 32) {
+    absl::StrAppend(&text, " kv-bits=", options.kvBits);
+  }
   return options.exact ? text + " exact" : text;
 }
 
@@ -407,7 +410,7 @@ absl::Status Compilation::adaptPhase(ModuleOp module) {
       log.progress(done);
     }
   };
-  absl::StatusOr<AdaptedWidths> adapted = runAdaptation(module, store, {facts, *host, options.exact}, quantiseOptions(),
+  absl::StatusOr<AdaptedWidths> adapted = runAdaptation(module, store, {facts, *host, options.exact, options.kvBits}, quantiseOptions(),
                                                         *reference, *texts, *calibration, *rounder, run);
   if (!adapted.ok()) {
     return adapted.status();
@@ -445,7 +448,8 @@ absl::Status Compilation::runPhases() {
       {"adapt-bitwidth", adapts() ? "adapting the experts' widths to the tolerance" : "",
        [&](ModuleOp m) { return success((phaseStatus = adaptPhase(m)).ok()); }},
       {"partition-experts", "parting resident weights and experts", [&](ModuleOp m) { return partitionExperts(m); }},
-      {"schedule", "planning kernels, buffers and steps", [&](ModuleOp m) { return schedule(m, {options.exact}); }},
+      {"schedule", "planning kernels, buffers and steps",
+       [&](ModuleOp m) { return schedule(m, {options.exact, options.kvBits}); }},
   };
   saveTemps("import");
   for (Phase &phase : phases) {

@@ -26,6 +26,7 @@ struct CompileOptions {
   bool lossless = false;             // the file's own float types
   bool exact = false;                // float32 activations at any width
   bool ortCpuRouting = false;        // fused mixtures route as ONNX Runtime's CPU kernels do (simplify.h)
+  unsigned kvBits = 32;              // of cached keys and values: 32 or 16
   std::vector<std::string> targets;  // names of codegen's targets; empty: all
   std::string tokenizer, config;     // paths; empty: found beside the model or one folder up
   VerifyRaise verifyRaise = VerifyRaise::Claims;

@@ -184,6 +184,9 @@ absl::Status Assembler::addKernels() {
     kernel->tiles_per_token = tiles.perToken;
     kernelIndex[op.getSymName()] = index.kernels.size();
     index.kernels.push_back(std::move(kernel));
+    if (spec->family == KernelFamily::KvAppend) {
+      index.kv_bits = spec->kvBits;
+    }
     specs.push_back(*spec);
   }
   return absl::OkStatus();

@@ -50,9 +50,9 @@ FailureOr<std::map<int64_t, ExpertShape>> shapesOf(ModuleOp module) {
 }
 
 absl::StatusOr<std::unique_ptr<LiveBundle>> makeLive(const SharedModule &module, const WeightStore &store,
-                                                     const LiveOptions &options, bool exact,
+                                                     const LiveOptions &options, const ScheduleOptions &program,
                                                      LiveBundle::PackRecord pack) {
-  if (failed(schedule(**module, {exact}))) {
+  if (failed(schedule(**module, program))) {
     return absl::InternalError("the model cannot be scheduled for calibration");
   }
   AssembleOptions assembly;
@@ -115,7 +115,7 @@ absl::StatusOr<std::unique_ptr<LiveBundle>> makeReference(ModuleOp raised, const
   if (failed(quantise(**module, lossless)) || failed(partitionExperts(**module))) {
     return absl::InternalError("the model cannot be quantised or parted for calibration");
   }
-  return makeLive(module, store, options, /*exact=*/true, {});
+  return makeLive(module, store, options, {/*exact=*/true}, {});
 }
 
 absl::StatusOr<std::unique_ptr<LiveBundle>>
@@ -155,7 +155,7 @@ makeCandidates(ModuleOp raised, const WeightStore &store, const LiveOptions &opt
     }
   }
   auto packed = std::make_shared<PackedRecords>(cacheBytes, std::move(pack), std::move(bytes));
-  return makeLive(module, store, options, options.exact,
+  return makeLive(module, store, options, {options.exact, options.kvBits},
                   [packed](size_t layer, size_t expert, size_t variant, uint8_t *out) {
                     return packed->get(layer, expert, variant, out);
                   });

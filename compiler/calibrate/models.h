@@ -16,6 +16,7 @@ struct LiveOptions {
   ModelFacts facts;
   const Target *target = nullptr; // of this machine
   bool exact = false;             // as in ScheduleOptions; the reference always computes in float32
+  unsigned kvBits = 32;           // likewise; the reference always keeps float32
 };
 
 // The model in its file's own types. `raised` is the module after the phase raise; it is not changed. Diagnostics go to

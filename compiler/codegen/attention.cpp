@@ -1,8 +1,8 @@
 // KvAppend and Attention over a layer's cache of keys and values.
-//   keys:   f32 [capacity / 16][kvHeads][headDim][16 positions]: a vector is one element of 16 keys
-//   values: f32 [capacity / 16][kvHeads][16 positions][headDim]
-// so that a text touches as much of the cache, from its beginning, as it is long. A tile of either is one head of one
-// token.
+//   keys:   [capacity / 16][kvHeads][headDim][16 positions]: a vector is one element of 16 keys
+//   values: [capacity / 16][kvHeads][16 positions][headDim]
+// so that a text touches as much of the cache, from its beginning, as it is long. Elements are f32 or f16 (kvBits), which
+// are rounded once, when their position is appended, and computed with as f32. A tile of either is one head of one token.
 // Attention walks blocks of 16 absolute positions with an online softmax: maximum m, denominator l, and the sum of
 // weighted values, kept in the output row. The order of every sum depends on absolute positions alone, so results
 // are the same for any chunking, tiles and threads. Positions that were never written may hold anything: scores of
@@ -16,12 +16,38 @@ namespace emoe {
 
 namespace {
 
+int64_t elementBytes(const KernelSpec &spec) { return spec.kvBits / 8; }
+
 // Bytes of a block of 16 positions in either cache.
-int64_t blockBytes(const KernelSpec &spec) { return 4 * spec.headDim * EMOE_KV_BLOCK * spec.kvHeads; }
+int64_t blockBytes(const KernelSpec &spec) { return elementBytes(spec) * spec.headDim * EMOE_KV_BLOCK * spec.kvHeads; }
 
 // Where the part of a head lies in the block that begins with position `first`.
 Expr blockStart(const KernelSpec &spec, Expr first, Expr head) {
   return first * double(blockBytes(spec) / EMOE_KV_BLOCK) + head * double(blockBytes(spec) / spec.kvHeads);
+}
+
+// From bytes of f32 to those of cached elements.
+Expr cachedOffset(const KernelSpec &spec, Expr offset) { return spec.kvBits == 32 ? offset : offset >> 1.0; }
+
+// The first `valid` of 16 cached elements as f32.
+Expr loadCached(KernelBuilder &k, Expr at, int64_t valid = kLanes) {
+  return k.spec.kvBits == 32 ? k.loadLanes(at, valid) : f16ToF32(k.loadHalves(at, valid));
+}
+
+// The first `valid` of 16 f32, as cached elements.
+void storeCached(KernelBuilder &k, Expr value, Expr at, int64_t valid) {
+  if (k.spec.kvBits == 32) {
+    k.storeLanes(value, at, valid);
+    return;
+  }
+  Expr halves = f32ToF16(value);
+  if (valid == kLanes) {
+    k.store(halves, at);
+    return;
+  }
+  for (int64_t i = 0; i < valid; ++i) {
+    k.store(lane(halves, i), k.at(at, 2 * i));
+  }
 }
 
 } // namespace
@@ -37,13 +63,15 @@ mlir::LogicalResult emitKvAppend(KernelBuilder &k) {
     Expr from = t * double(stride) + head * double(headBytes);
     Expr inBlock = position % double(EMOE_KV_BLOCK);
     Expr start = blockStart(spec, position - inBlock, head);
-    Expr block = k.at(k.at(keys, start), inBlock * 4.0);
+    const int64_t bytes = elementBytes(spec);
+    Expr block = k.at(k.at(keys, start), inBlock * double(bytes));
     k.loop(k.i64(0), k.i64(headBytes), 4, [&](Expr offset) {
-      k.store(k.loadF32(k.at(k.at(key, from), offset)), k.at(block, offset * double(EMOE_KV_BLOCK)));
+      Expr element = k.loadF32(k.at(k.at(key, from), offset));
+      k.store(bytes == 4 ? element : f32ToF16(element), k.at(block, offset * double(EMOE_KV_BLOCK * bytes / 4)));
     });
-    Expr to = k.at(k.at(values, start), inBlock * double(headBytes));
+    Expr to = k.at(k.at(values, start), inBlock * double(bytes * spec.headDim));
     k.forVectors(spec.headDim, [&](Expr offset, int64_t valid) {
-      k.storeLanes(k.loadLanes(k.at(k.at(value, from), offset), valid), k.at(to, offset), valid);
+      storeCached(k, k.loadLanes(k.at(k.at(value, from), offset), valid), k.at(to, cachedOffset(spec, offset)), valid);
     });
   });
   return mlir::success();
@@ -55,23 +83,23 @@ namespace {
 Expr dotKeys(KernelBuilder &k, Expr q, Expr block) {
   const int64_t headDim = k.spec.headDim;
   constexpr int64_t kSums = 4;
-  constexpr int64_t kVectorBytes = 4 * kLanes;
+  const int64_t vectorBytes = elementBytes(k.spec) * kLanes;
   KernelBuilder::Exprs sums(kSums, k.constant(k.vec(k.b.getF32Type()), 0));
-  auto step = [&](Expr sum, Expr qAt, Expr keyAt) { return fma(splat(k.loadF32(qAt)), k.loadLanes(keyAt), sum); };
+  auto step = [&](Expr sum, Expr qAt, Expr keyAt) { return fma(splat(k.loadF32(qAt)), loadCached(k, keyAt), sum); };
   int64_t whole = headDim / kSums * kSums;
   if (whole) {
     sums = k.loop(k.i64(0), k.i64(whole), kSums, sums, [&](Expr d, llvm::ArrayRef<Expr> carried) {
       KernelBuilder::Exprs next;
-      Expr qAt = k.at(q, d * 4.0), keyAt = k.at(block, d * double(kVectorBytes));
-      k.prefetch(keyAt, kSums * kVectorBytes, blockBytes(k.spec));
+      Expr qAt = k.at(q, d * 4.0), keyAt = k.at(block, d * double(vectorBytes));
+      k.prefetch(keyAt, kSums * vectorBytes, blockBytes(k.spec));
       for (int64_t i = 0; i < kSums; ++i) {
-        next.push_back(step(carried[i], k.at(qAt, 4 * i), k.at(keyAt, kVectorBytes * i)));
+        next.push_back(step(carried[i], k.at(qAt, 4 * i), k.at(keyAt, vectorBytes * i)));
       }
       return next;
     });
   }
   for (int64_t d = whole; d < headDim; ++d) {
-    sums[d - whole] = step(sums[d - whole], k.at(q, 4 * d), k.at(block, kVectorBytes * d));
+    sums[d - whole] = step(sums[d - whole], k.at(q, 4 * d), k.at(block, vectorBytes * d));
   }
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
@@ -80,6 +108,7 @@ Expr dotKeys(KernelBuilder &k, Expr q, Expr block) {
 // head at a time: as many as registers hold, so that memory is read in order.
 void addValues(KernelBuilder &k, Expr out, Expr correction, Expr weights, llvm::ArrayRef<Expr> rows) {
   const int64_t headDim = k.spec.headDim;
+  const int64_t vectorBytes = elementBytes(k.spec) * kLanes;
   const int64_t atOnce = k.target.cpuFeatures & EMOE_CPU_AVX512 ? 8 : 4;
   KernelBuilder::Exprs weight;
   for (int64_t p = 0; p < kLanes; ++p) {
@@ -92,9 +121,10 @@ void addValues(KernelBuilder &k, Expr out, Expr correction, Expr weights, llvm::
       sums.push_back(k.loadLanes(k.at(k.at(out, offset), int64_t(4 * kLanes * v)), valid[v]) * factor);
     }
     for (int64_t p = 0; p < kLanes; ++p) {
-      k.prefetch(k.at(rows[p], offset), int64_t(4 * kLanes * valid.size()), blockBytes(k.spec));
+      Expr row = k.at(rows[p], cachedOffset(k.spec, offset));
+      k.prefetch(row, int64_t(vectorBytes * valid.size()), blockBytes(k.spec));
       for (size_t v = 0; v < valid.size(); ++v) {
-        Expr value = k.loadLanes(k.at(k.at(rows[p], offset), int64_t(4 * kLanes * v)), valid[v]);
+        Expr value = loadCached(k, k.at(row, int64_t(vectorBytes * v)), valid[v]);
         sums[v] = fma(weight[p], value, sums[v]);
       }
     }
@@ -185,7 +215,7 @@ mlir::LogicalResult emitAttention(KernelBuilder &k) {
           KernelBuilder::Exprs rows;
           for (int64_t p = 0; p < kLanes; ++p) {
             Expr position = max(min(first + double(p), last), low);
-            rows.push_back(k.at(blockValues, (position - first) * double(headBytes)));
+            rows.push_back(k.at(blockValues, (position - first) * double(elementBytes(spec) * spec.headDim)));
           }
           addValues(k, out, correction, weights, rows);
           return {maximum, denominator};

@@ -33,11 +33,14 @@ static StringRef wrongSizes(const KernelSpec &spec) {
                ? "heads must be positive and rotated even, from 2 to head_dim"
                : "";
   case KernelFamily::KvAppend:
-    return spec.kvHeads < 1 || spec.headDim < 1 ? "kv_heads and head_dim must be positive" : "";
+    return spec.kvHeads < 1 || spec.headDim < 1 ? "kv_heads and head_dim must be positive"
+           : spec.kvBits != 32 && spec.kvBits != 16 ? "kv_bits must be 32 or 16"
+                                                    : "";
   case KernelFamily::Attention:
     return spec.kvHeads < 1 || spec.headDim < 1 || spec.heads < 1 || spec.heads % spec.kvHeads || spec.window < 0
                ? "heads must be a positive multiple of kv_heads, head_dim positive and window not negative"
-               : "";
+           : spec.kvBits != 32 && spec.kvBits != 16 ? "kv_bits must be 32 or 16"
+                                                    : "";
   case KernelFamily::Route:
     return spec.topK < 1 || spec.topK > spec.n ? "top_k must be from 1 to n"
            : spec.groups < 1 || spec.n % spec.groups || spec.topGroups < 1 || spec.topGroups > spec.groups ||
@@ -268,6 +271,22 @@ Expr f16ToF32(Expr i16) {
   return bits(bits(select(finite, scaled, special), i32) | ((wide & 0x8000) << 16), f32);
 }
 
+Expr f32ToF16(Expr x) {
+  KernelBuilder &k = *x.k;
+  Type f32 = k.b.getF32Type(), i32 = k.b.getI32Type(), i16 = k.b.getIntegerType(16);
+  Expr inRange = min(constantLike(x, 65504), max(constantLike(x, -65504), x));
+  if (k.hasF16Conversion()) {
+    return bits(convert<arith::TruncFOp>(inRange, k.b.getF16Type()), i16);
+  }
+  // As floatToHalf (half.h): below 2^-14, adding 0.5 aligns 2^-24 with the float's last bit.
+  Expr all = bits(inRange, i32), magnitude = all & 0x7fffffff;
+  Expr small = bits(bits(magnitude, f32) + 0.5, i32) - 0x3f000000;
+  Expr normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+  Expr rounded = select(magnitude < 0x38800000, small, normal);
+  Expr half = select(magnitude <= 0x7f800000, rounded, constantLike(magnitude, 0x7e00));
+  return truncate(half | ((all >> 16) & 0x8000), 16);
+}
+
 Expr bf16ToF32(Expr i16) { return bits(zeroExtend(i16, 32) << 16, i16.k->b.getF32Type()); }
 
 //===----------------------------------------------------------------------===//
@@ -439,6 +458,15 @@ Expr KernelBuilder::loadLanes(Expr pointer, int64_t valid) {
   }
   return wrap(b.create<LLVM::MaskedLoadOp>(loc, type, pointer.value, firstLanes(*this, valid),
                                            ValueRange(constant(type, 0).value), 4u));
+}
+
+Expr KernelBuilder::loadHalves(Expr pointer, int64_t valid) {
+  VectorType type = vec(b.getIntegerType(16));
+  if (valid == kLanes) {
+    return load(pointer, type);
+  }
+  return wrap(b.create<LLVM::MaskedLoadOp>(loc, type, pointer.value, firstLanes(*this, valid),
+                                           ValueRange(constant(type, 0).value), 2u));
 }
 
 void KernelBuilder::storeLanes(Expr value, Expr pointer, int64_t valid) {

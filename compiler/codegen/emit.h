@@ -87,6 +87,9 @@ Expr roundToI32(Expr x);
 // f32 from the bits of f16 or bf16 in i16 lanes: exact, on every target without a call.
 Expr f16ToF32(Expr i16);
 Expr bf16ToF32(Expr i16);
+// The bits of the nearest f16, ties to even, in i16 lanes: the same on every target. Beyond the largest f16 that is it;
+// NaN stays NaN.
+Expr f32ToF16(Expr x);
 
 // One kernel under construction: the function, its arguments, constants, memory and control flow.
 class KernelBuilder {
@@ -134,6 +137,7 @@ public:
   Expr loadF32(Expr pointer) { return load(pointer, b.getF32Type()); }
   // A vector of f32 whose first `valid` lanes are memory; the others are zero, or not written.
   Expr loadLanes(Expr pointer, int64_t valid = kLanes);
+  Expr loadHalves(Expr pointer, int64_t valid = kLanes);  // likewise of i16
   void storeLanes(Expr value, Expr pointer, int64_t valid = kLanes);
   // Brings a line in each `step` of `bytes` at `address` + ahead into the second-level cache, unless ahead is 0. Never
   // faults. One line of four leads hardware prefetchers, which read the lines between, into the next page

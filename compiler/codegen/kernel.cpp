@@ -32,6 +32,7 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("heads", spec.heads, "h");
   visit("kv_heads", spec.kvHeads, "kv");
   visit("head_dim", spec.headDim, "d");
+  visit("kv_bits", spec.kvBits, "kvbits");
   visit("rotated", spec.rotated, "r");
   visit("digits", spec.digits, "d");
   visit("top_k", spec.topK, "top");
@@ -205,7 +206,7 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
   };
   auto vector = [](int64_t count) { return OperandExtent{roundUp(count * sizeof(float), 64), 0, 0}; };
   auto list = [](int64_t perToken) { return OperandExtent{0, static_cast<uint64_t>(perToken) * 4, 0}; };
-  const OperandExtent cache{0, 0, static_cast<uint64_t>(spec.kvHeads * spec.headDim) * sizeof(float)};
+  const OperandExtent cache{0, 0, static_cast<uint64_t>(spec.kvHeads * spec.headDim * spec.kvBits / 8)};
   std::vector<OperandExtent> extents;
   switch (spec.family) {
   case KernelFamily::Embed:

@@ -52,6 +52,7 @@ struct KernelSpec {
   int64_t n = 0;              // outputs (Linear, GateUp: rows of W; Embed: vocabulary; Route: experts)
   int64_t k = 0;              // inputs (row width)
   int64_t heads = 0, kvHeads = 0, headDim = 0;
+  int64_t kvBits = 32;        // KvAppend, Attention: of cached keys and values: 32 (f32) or 16 (f16)
   int64_t rotated = 0;        // Rotary: elements of a head that are rotated
   int64_t digits = 24;        // Rotary: binary digits of scaled cosines and sines
   int64_t topK = 0, window = 0, start = 0;

@@ -281,6 +281,7 @@ LogicalResult Planner::planAttention(AttentionOp op) {
   append.family = KernelFamily::KvAppend;
   append.kvHeads = op.getKvHeads();
   append.headDim = op.getHeadDim();
+  append.kvBits = options.kvBits;
   {
     llvm::SaveAndRestore once(onSource, keysOfSource);
     call(append, {operandOf(op.getKey()), operandOf(op.getValue()), keys, values}, false, op.getLoc());
@@ -291,6 +292,7 @@ LogicalResult Planner::planAttention(AttentionOp op) {
   spec.heads = op.getHeads();
   spec.kvHeads = op.getKvHeads();
   spec.headDim = op.getHeadDim();
+  spec.kvBits = options.kvBits;
   spec.scale = op.getScale().convertToFloat();
   spec.window = op.getWindow();
   spec.softcap = op.getSoftcap().convertToFloat();
@@ -693,13 +695,14 @@ public:
     return "Turn the model function into the program: kernels, buffers, steps";
   }
   void runOnOperation() override {
-    if (failed(schedule(getOperation(), {exact}))) {
+    if (failed(schedule(getOperation(), {exact, kvBits}))) {
       signalPassFailure();
     }
   }
 
 private:
   Option<bool> exact{*this, "exact", llvm::cl::desc("float32 activations at any width"), llvm::cl::init(false)};
+  Option<unsigned> kvBits{*this, "kv-bits", llvm::cl::desc("of cached keys and values: 32 or 16"), llvm::cl::init(32)};
 };
 
 } // namespace

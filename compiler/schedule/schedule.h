@@ -10,6 +10,7 @@ namespace emoe {
 
 struct ScheduleOptions {
   bool exact = false;  // float32 activations at any width, instead of int8 for 8- and 4-bit weights
+  unsigned kvBits = 32;  // of cached keys and values: 32 or 16
 };
 
 // Replaces @main by emoe.kernel, emoe.table and one emoe.program. Needs partition-experts' placements.

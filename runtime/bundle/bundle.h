@@ -163,6 +163,7 @@ struct Bundle {
   Span<Buffer> buffers;
   Span<KvLayer> kv_layers;
   Span<uint64_t> states;  // bytes of each recurrent state
+  uint32_t kv_bits = 32;  // of each key and value: 32 or 16
   Span<Kernel> kernel_table;
   Span<Step> steps;
   uint32_t logits = 0;

@@ -233,6 +233,7 @@ Status Checker::CheckMemory() {
       return Bad("buffer: rows is none of All, Wanted and Source (buffer, rows)", i, static_cast<uint32_t>(buffer.rows));
     }
   }
+  if (b_.kv_bits != 32 && b_.kv_bits != 16) return Bad("index: kv_bits is neither 32 nor 16 (bits)", b_.kv_bits);
   for (uint64_t i = 0; i < b_.kv_layers.size; ++i) {
     const KvLayer &layer = b_.kv_layers[i];
     if (!InRange(layer.kv_heads, 1, EMOE_LIMIT_KV_HEADS) || !InRange(layer.head_dim, 1, EMOE_LIMIT_HEAD_DIM)) {
@@ -446,7 +447,7 @@ Status Checker::CheckOperands(const Step &step, uint32_t index, uint64_t first, 
       case OperandKind::kKvValues: {
         if (operand.index >= b_.kv_layers.size) return Bad("step: no such attention layer (step, operand)", number, i);
         const KvLayer &layer = b_.kv_layers[operand.index];
-        uint64_t row = sizeof(float) * static_cast<uint64_t>(layer.kv_heads) * layer.head_dim;  // <= 2^26
+        uint64_t row = b_.kv_bits / 8 * static_cast<uint64_t>(layer.kv_heads) * layer.head_dim;  // <= 2^26
         if (extent.fixed != 0 || extent.per_token != 0 || extent.per_position > row) return Bad(too_much, number, i);
         break;
       }

@@ -27,7 +27,7 @@ static_assert(sizeof(Record) == 16 && offsetof(Record, first_crc) == 8 && offset
 namespace id {
 enum Bundle : uint16_t {
   kModel, kTensors, kBuffers, kKvLayers, kKernels, kSteps, kLogits, kMoeLayers, kChunkCrcs, kImages, kPlan, kProvenance,
-  kPredictors, kWidths, kCalibration, kPanelCrcs, kStates
+  kPredictors, kWidths, kCalibration, kPanelCrcs, kStates, kKvBits
 };
 enum Model : uint16_t { kArchitecture, kVocab, kHidden, kLayers, kContext, kFirstToken, kStopTokens, kParameters };
 enum Tensor : uint16_t { kTensorName, kTensorOffset, kTensorBytes, kTensorRows, kTensorColumns, kTensorLayout, kPaged };
@@ -88,6 +88,7 @@ class Walk {
     out_->buffers = in_.Vector<Buffer>(root, id::kBuffers, EMOE_LIMIT_BUFFERS);
     out_->kv_layers = in_.Vector<KvLayer>(root, id::kKvLayers, EMOE_LIMIT_LAYERS);
     out_->states = in_.Vector<uint64_t>(root, id::kStates, EMOE_LIMIT_STATES);
+    out_->kv_bits = in_.Scalar<uint8_t>(root, id::kKvBits, 32);
     out_->logits = in_.Scalar<uint32_t>(root, id::kLogits, 0);
     out_->chunk_crcs = in_.Vector<uint32_t>(root, id::kChunkCrcs, UINT32_MAX);
     out_->panel_crcs = in_.Vector<uint32_t>(root, id::kPanelCrcs, UINT32_MAX);

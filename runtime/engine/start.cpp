@@ -126,7 +126,8 @@ Status Session::PlaceBuffers() {
   values_ = arena_.TakeArray<char *>(layers);
   if (keys_ == nullptr || values_ == nullptr) return NoRoom("the arena has no room for the cache's table");
   for (size_t i = 0; i < layers; ++i) {
-    uint64_t bytes = sizeof(float) * bundle_->kv_layers[i].kv_heads * bundle_->kv_layers[i].head_dim * plan_.capacity;
+    const KvLayer &layer = bundle_->kv_layers[i];
+    uint64_t bytes = uint64_t{layer.kv_heads} * layer.head_dim * plan_.capacity * bundle_->kv_bits / 8;
     keys_[i] = static_cast<char *>(arena_.Take(bytes, 64));
     values_[i] = static_cast<char *>(arena_.Take(bytes, 64));
     if (keys_[i] == nullptr || values_[i] == nullptr) return NoRoom("the arena has no room for keys and values");

@@ -144,7 +144,7 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
   if (options.tokenizer) p.tokenizer = checked.RoundUp(bundle.tokenizer.length, kPageBytes);
   for (const KvLayer &layer : bundle.kv_layers) {
     uint64_t floats = checked.Mul(checked.Mul(layer.kv_heads, layer.head_dim), p.capacity);
-    p.kv = checked.Add(p.kv, checked.RoundUp(checked.Mul(floats, 2 * sizeof(float)), kPageBytes));
+    p.kv = checked.Add(p.kv, checked.RoundUp(checked.Mul(floats, 2 * bundle.kv_bits / 8), kPageBytes));
   }
   for (uint64_t bytes : bundle.states) p.states = checked.Add(p.states, bytes);
   p.states = checked.RoundUp(p.states, kPageBytes);

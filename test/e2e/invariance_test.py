@@ -27,7 +27,7 @@ def tokens_file(tokens):
 def main():
     model = f"{SHIPPED}/model.onnx"
     tokens = [t for case in json.load(open(f"{SHIPPED}/ref.json"))[:3] for t in case["prompt_ids"] + case["greedy_ids"]][:96]
-    for flags in ((), ("--lossless",), ("--bits", "8"), ("--exact",)):
+    for flags in ((), ("--lossless",), ("--bits", "8"), ("--exact",), ("--kv-bits", "16")):
         bundle = compile_model(model, *flags)
         # The floor of this command, which wants every row's logits, is what it says when it gets too little.
         refused = run(EMOE_RT, "logits", bundle, "--ctx", "128", "--memory-budget", "65536", "--tokens",

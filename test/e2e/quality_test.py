@@ -91,7 +91,7 @@ def main():
     texts = [shared("data", f"eval_{kind}.txt") for kind in ("prose", "cpp", "python")]
     lossless, tokens = perplexity(compile_model(model, "--lossless"), *texts)
     print(f"bookmoe-5m: lossless perplexity {lossless:.4f} over {tokens} tokens")
-    for flags, limit in ((("--bits", "8"), 0.005), ((), 0.01), (("--exact",), 0.01)):
+    for flags, limit in ((("--bits", "8"), 0.005), ((), 0.01), (("--exact",), 0.01), (("--kv-bits", "16"), 0.01)):
         value, count = perplexity(compile_model(model, *flags), *texts)
         print(f"  {' '.join(flags) or 'default (4 bits)'}: {value:.4f}, {100 * (value / lossless - 1):+.3f} %")
         assert count == tokens and abs(value / lossless - 1) <= limit, (flags, value)

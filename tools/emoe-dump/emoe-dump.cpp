@@ -131,7 +131,7 @@ private:
     }
     for (size_t i = 0; i < b.kv_layers.size; ++i) {
       out << "attention " << i << ": kv_heads " << b.kv_layers[i].kv_heads << ", head_dim " << b.kv_layers[i].head_dim
-          << "\n";
+          << ", " << b.kv_bits << " bits\n";
     }
     for (size_t i = 0; i < b.states.size; ++i) {
       out << "state " << i << ": " << b.states[i] << " bytes\n";
@@ -303,6 +303,7 @@ private:
     list("attention", b.kv_layers, [&](const KvLayer &layer) {
       number("kv_heads", layer.kv_heads);
       number("head_dim", layer.head_dim);
+      number("kv_bits", b.kv_bits);
     });
     list("states", b.states, [&](uint64_t bytes) { number("bytes", bytes); });
   }

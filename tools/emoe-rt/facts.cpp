@@ -30,11 +30,11 @@ int InspectVerb(const Options &options) {
     Print("{\"architecture\": ");
     PrintJsonString(b.model.architecture.data, b.model.architecture.size);
     Print(", \"parameters\": %llu, \"vocab\": %u, \"hidden\": %u, \"layers\": %u, \"context\": %u, \"moe_layers\": %zu, "
-          "\"records\": %llu, \"tensors\": %zu, \"kernels\": %zu, \"steps\": %zu, \"index_bytes\": %llu, "
+          "\"records\": %llu, \"kv_bits\": %u, \"tensors\": %zu, \"kernels\": %zu, \"steps\": %zu, \"index_bytes\": %llu, "
           "\"resident_bytes\": %llu, \"expert_bytes\": %llu, \"kernel_bytes\": %llu, \"tokenizer_bytes\": %llu, "
           "\"isas\": [",
           N(b.model.parameters), b.model.vocab, b.model.hidden, b.model.layers, b.model.context, b.moe_layers.size,
-          N(records), b.tensors.size, b.kernel_table.size, b.steps.size, N(b.index.length), N(b.resident.length),
+          N(records), b.kv_bits, b.tensors.size, b.kernel_table.size, b.steps.size, N(b.index.length), N(b.resident.length),
           N(b.experts.length), N(b.kernels.length), N(b.tokenizer.length));
     for (size_t i = 0; i < b.images.size; ++i) {
       if (i != 0) Print(", ");
@@ -51,7 +51,8 @@ int InspectVerb(const Options &options) {
   Print("resident %llu bytes in %zu tensors, experts %llu bytes in %llu records, kernels %llu bytes, tokenizer %llu "
         "bytes\n", N(b.resident.length), b.tensors.size, N(b.experts.length), N(records), N(b.kernels.length),
         N(b.tokenizer.length));
-  Print("program: %zu steps, %zu kernels, %zu buffers\n", b.steps.size, b.kernel_table.size, b.buffers.size);
+  Print("program: %zu steps, %zu kernels, %zu buffers; keys and values of %u bits in %zu attention layers\n", b.steps.size,
+        b.kernel_table.size, b.buffers.size, b.kv_bits, b.kv_layers.size);
   for (size_t i = 0; i < b.moe_layers.size; ++i) {
     const MoeLayer &layer = b.moe_layers[i];
     Print("mixture layer %zu: %u experts, top %u", i, layer.experts, layer.top_k);

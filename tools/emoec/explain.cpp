@@ -102,6 +102,12 @@ private:
     line(absl::StrFormat("  experts %s of %d records, resident weights %s",
                          mebibytes(static_cast<double>(plan.record_bytes)), plan.records,
                          mebibytes(static_cast<double>(b.resident.length))));
+    uint64_t values = 0;
+    for (const rt::KvLayer &layer : b.kv_layers) {
+      values += uint64_t{2} * layer.kv_heads * layer.head_dim;
+    }
+    line(absl::StrFormat("  keys and values of %d bits: %d bytes a position in %d attention layers", b.kv_bits,
+                         values * b.kv_bits / 8, b.kv_layers.size));
   }
 
   // In the tolerance's unit.

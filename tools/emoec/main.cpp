@@ -143,6 +143,8 @@ int compileCommand(const std::vector<std::string> &arguments) {
                      : absl::InvalidArgumentError("--routing-semantics is spec or ort-cpu");
         }},
        {"--exact", "", "float32 activations at any width (slower)", setSwitch(options.exact)},
+       {"--kv-bits", "N", "width of cached keys and values: 32 or 16 (half the memory; default 32)",
+        setOneOf(options.kvBits, {32, 16})},
        {"--target", "LIST", "instruction sets, by commas, or host (default: all; see emoec targets)",
         setString(targets)},
        {"--tokenizer", "FILE", "tokenizer.json (default: beside the model or one folder up)",

@@ -22,6 +22,13 @@ module {
 
 // -----
 
+// expected-error @+1 {{kv_bits must be 32 or 16}}
+module {
+  emoe.kernel @attention {family = "attention", heads = 2 : i64, kv_heads = 2 : i64, head_dim = 8 : i64, kv_bits = 8 : i64}
+}
+
+// -----
+
 // expected-error @+1 {{rotated even, from 2 to head_dim}}
 module {
   emoe.kernel @rotary {family = "rotary", heads = 3 : i64, head_dim = 8 : i64, rotated = 10 : i64}

@@ -127,6 +127,8 @@ TEST_F(Kernel, ExtentsAndTilesFollowTheAbi) {
   spec.family = KernelFamily::Attention, spec.heads = 6, spec.kvHeads = 3, spec.headDim = 5;
   extents = operandExtents(spec);
   EXPECT_EQ(extents[1].perPosition, 60u);
+  spec.kvBits = 16;
+  EXPECT_EQ(operandExtents(spec)[1].perPosition, 30u);
   EXPECT_EQ(tileCount(spec).perToken, 6u);
 }
 

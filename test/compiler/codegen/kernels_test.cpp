@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 
+#include "compiler/codegen/half.h"
 #include "gtest/gtest.h"
 #include "test/support/image_runner.h"
 
@@ -445,6 +446,7 @@ struct AttentionCase {
   bool sinks;
   int64_t distances = 0, before = 0;
   bool bidirectional = false;  // all positions are seen, wherever the query is
+  int64_t kvBits = 32;
 };
 
 TEST_P(KernelTest, Attention) {
@@ -452,20 +454,33 @@ TEST_P(KernelTest, Attention) {
                           AttentionCase{2, 2, 64, 5, 30, 4, 20, false}, AttentionCase{6, 2, 100, 16, 40, 1, 0, true},
                           AttentionCase{4, 4, 16, 0, 9, 3, 0, false, 5, 4}, AttentionCase{2, 2, 8, 0, 21, 2, 0, true, 1, 0},
                           AttentionCase{2, 1, 24, 0, 18, 4, 0, false, 9, 3, true},
-                          AttentionCase{4, 4, 16, 0, 0, 1, 0, false, 0, 0, true}}) {
+                          AttentionCase{4, 4, 16, 0, 0, 1, 0, false, 0, 0, true}, AttentionCase{2, 1, 8, 0, 0, 3, 0, false, 0, 0, false, 16},
+                          AttentionCase{4, 2, 20, 0, 17, 2, 0, true, 0, 0, false, 16},
+                          AttentionCase{2, 2, 64, 5, 30, 4, 20, false, 0, 0, false, 16},
+                          AttentionCase{2, 1, 256, 0, 40, 1, 0, true, 0, 0, false, 16},
+                          AttentionCase{6, 2, 100, 16, 40, 1, 0, true, 0, 0, false, 16},
+                          AttentionCase{2, 1, 24, 0, 18, 4, 0, false, 9, 3, true, 16}}) {
     int64_t total = c.past + c.tokens, capacity = (total + 15) / 16 * 16 + 16;
     int64_t width = c.heads * c.headDim, kvWidth = c.kvHeads * c.headDim;
     KernelSpec append;
     append.family = KernelFamily::KvAppend;
     append.kvHeads = c.kvHeads;
     append.headDim = c.headDim;
+    append.kvBits = c.kvBits;
     Floats key = randomFloats(total * kvWidth, 10), value = randomFloats(total * kvWidth, 11);
+    const int64_t floats = capacity * kvWidth * c.kvBits / 32;  // of a cache's memory
     KernelCall fill;
     fill.tokens = total;
     fill.capacity = capacity;
-    fill.operands = {rowsOf(key, kvWidth), rowsOf(value, kvWidth), poison(capacity * kvWidth),
-                     poison(capacity * kvWidth)};
+    fill.operands = {rowsOf(key, kvWidth), rowsOf(value, kvWidth), poison(floats), poison(floats)};
     run(append, fill);
+    if (c.kvBits == 16) {  // what is stored is the nearest float16
+      for (Floats *list : {&key, &value}) {
+        for (float &x : *list) {
+          x = halfToFloat(floatToHalf(x));
+        }
+      }
+    }
 
     KernelSpec spec = append;
     spec.family = KernelFamily::Attention;
@@ -535,6 +550,44 @@ TEST_P(KernelTest, Attention) {
       rows.insert(rows.end(), one.operands[3].begin(), one.operands[3].end());
     }
     EXPECT_EQ(rows, whole.operands[3]) << kernelName(spec);
+  }
+}
+
+// What is appended as float16: every kind of float, to the nearest one with ties to even, on every target.
+TEST_P(KernelTest, KeysAndValuesAreRoundedToTheNearestHalf) {
+  constexpr int64_t kHeadDim = 40;
+  Floats special = {0.0f, -0.0f, 1.0f, -1.0f, 65504.0f, 65519.0f, 65520.0f, -65520.0f, 1e30f, -1e30f, INFINITY, -INFINITY,
+                    0x1p-14f, 0x1.ffcp-15f, 0x1.ffep-15f, 0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1.000002p-25f, -0x1p-26f, 1e-40f,
+                    1.00048828125f, 1.00146484375f, 0x1.004p0f, 0x1.002p0f, 0x1.006p0f, -0x1.ffdp3f, -0x1.fffp3f, 0x1.002002p0f};
+  special.push_back(NAN);
+  Floats more = randomFloats(kHeadDim * 16 - static_cast<int64_t>(special.size()), 31, 6);
+  special.insert(special.end(), more.begin(), more.end());
+  KernelSpec append;
+  append.family = KernelFamily::KvAppend;
+  append.kvHeads = 1;
+  append.headDim = kHeadDim;
+  append.kvBits = 16;
+  KernelCall call;
+  call.tokens = 16;
+  call.capacity = 16;
+  call.operands = {rowsOf(special, kHeadDim), rowsOf(special, kHeadDim), poison(8 * kHeadDim), poison(8 * kHeadDim)};
+  run(append, call);
+  auto stored = [&](size_t operand, int64_t index) {
+    uint16_t half;
+    std::memcpy(&half, call.operands[operand].data() + 2 * index, 2);
+    return half;
+  };
+  for (int64_t t = 0; t < 16; ++t) {
+    for (int64_t d = 0; d < kHeadDim; ++d) {
+      const float x = special[t * kHeadDim + d];
+      if (std::isnan(x)) {
+        EXPECT_TRUE(std::isnan(halfToFloat(stored(2, d * 16 + t))) && std::isnan(halfToFloat(stored(3, t * kHeadDim + d))));
+        continue;
+      }
+      const uint16_t expected = floatToHalf(std::min(65504.0f, std::max(-65504.0f, x)));
+      EXPECT_EQ(stored(2, d * 16 + t), expected) << x;
+      EXPECT_EQ(stored(3, t * kHeadDim + d), expected) << x;
+    }
   }
 }
 
@@ -764,6 +817,8 @@ TEST(Targets, WithFusedMultiplyAddAgreeBitForBit) {
   attention.headDim = headDim;
   attention.softcap = 25;
   attention.scale = 0.1f;
+  KernelSpec half = attention;
+  half.kvBits = 16;
   KernelSpec route;
   route.family = KernelFamily::Route;
   route.n = width;
@@ -774,10 +829,15 @@ TEST(Targets, WithFusedMultiplyAddAgreeBitForBit) {
   conv.k = width;
   Bytes rows = rowsOf(randomFloats(tokens * width, 20, 2), width), vector = bytesOf(randomFloats(width, 21));
   Bytes cache = bytesOf(randomFloats(capacity * 2 * headDim, 22)), out = poison(tokens * paddedTo64(width));
+  Bytes halves;
+  for (float x : randomFloats(capacity * 2 * headDim, 22)) {
+    const uint16_t rounded = floatToHalf(x);
+    halves.insert(halves.end(), {static_cast<uint8_t>(rounded), static_cast<uint8_t>(rounded >> 8)});
+  }
   struct Case { KernelSpec spec; std::vector<Bytes> operands; };
   for (const Case &c : {Case{norm, {rows, vector, out}}, Case{silu, {rows, out}}, Case{rotary, {rows, vector, out}},
                         Case{conv, {rows, bytesOf(randomFloats(3 * width, 23)), bytesOf(randomFloats(2 * width, 24)), out}},
-                        Case{attention, {rows, cache, cache, out}},
+                        Case{attention, {rows, cache, cache, out}}, Case{half, {rows, halves, halves, out}},
                         Case{route, {rows, poison(6 * tokens), poison(6 * tokens)}}}) {
     std::vector<Bytes> first;
     for (const Target *target : runnableTargets()) {

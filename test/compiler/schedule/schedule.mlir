@@ -1,5 +1,6 @@
 // RUN: emoe-opt %s --schedule | FileCheck %s
 // RUN: emoe-opt %s --schedule=exact | FileCheck %s --check-prefix=EXACT
+// RUN: emoe-opt %s --schedule=kv-bits=16 | FileCheck %s --check-prefix=HALF
 // One layer: activations are quantised once for all that read them, residual additions are epilogues, the last norm
 // and the logits run on the wanted rows only.
 
@@ -60,6 +61,9 @@ func.func @main(%ids: tensor<?xi32>) -> tensor<?x64xf32> {
 // CHECK-NEXT: emoe.call @norm{{.*}} wanted
 // CHECK-NEXT: emoe.call @quantize{{.*}} wanted
 // CHECK-NEXT: emoe.call @linear{{.*}}#emoe.operand<buffer, [[LOGITS]]>] wanted
+
+// HALF: emoe.call @kv_append{{[^ ]*}}_kvbits16
+// HALF: emoe.call @attention{{[^ ]*}}_kvbits16
 
 // EXACT-NOT: emoe.call @quantize
 // EXACT: emoe.run_experts 0 top_k 1

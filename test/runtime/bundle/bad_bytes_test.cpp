@@ -186,6 +186,7 @@ void ExpectSameIndex(const Bundle &b, const fb::Bundle &f) {
   ExpectSameBytes(b.states, f.states());
   ExpectSameBytes(b.chunk_crcs, f.chunk_crcs());
   ExpectSameBytes(b.panel_crcs, f.panel_crcs());
+  EXPECT_EQ(b.kv_bits, f.kv_bits());
   EXPECT_EQ(b.logits, f.logits());
   ASSERT_EQ(b.tensors.size, f.tensors() ? f.tensors()->size() : 0);
   for (uint32_t i = 0; i < b.tensors.size; ++i) {

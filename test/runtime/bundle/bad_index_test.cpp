@@ -265,6 +265,8 @@ const Case kCases[] = {
     {"buffer: no such slot (buffer, slot)", 1, 7, [](B &b) { b.buffers[1] = fb::Buffer(0, 256, 7, fb::Rows::All); }},
     {"buffer: rows is none of All, Wanted and Source (buffer, rows)", 1, 3,
      [](B &b) { b.buffers[1] = fb::Buffer(0, 256, 1, static_cast<fb::Rows>(3)); }},
+    {"index: kv_bits is neither 32 nor 16 (bits)", 8, 0, [](B &b) { b.kv_bits = 8; }},
+    {kTooMuch, 2, 2, [](B &b) { b.kv_bits = 16; }},
     {"attention layer: kv_heads or head_dim are out of range (attention layer)", 0, 0,
      [](B &b) { b.kv_layers[0] = fb::KvLayer(0, 16); }},
     {"attention layer: kv_heads or head_dim are out of range (attention layer)", 0, 0,

@@ -47,6 +47,12 @@ TEST(Budget, AccountsForEveryPart) {
   ASSERT_TRUE(PlanMemory(n.bundle, o, &p).ok());
   EXPECT_EQ(p.capacity, 112u);
   EXPECT_EQ(p.kv, 2 * 2 * 64 * sizeof(float) * 2 * 112u);
+  n.bundle.kv_bits = 16;
+  MemoryPlan halves;
+  ASSERT_TRUE(PlanMemory(n.bundle, o, &halves).ok());
+  EXPECT_EQ(halves.kv, p.kv / 2);
+  EXPECT_EQ(halves.total, p.total - p.kv / 2);
+  n.bundle.kv_bits = 32;
   EXPECT_EQ(p.resident, 102400u);
   EXPECT_EQ(p.tokenizer, 8192u);
   EXPECT_EQ(p.index, 12288u);
