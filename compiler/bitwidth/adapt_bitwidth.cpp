@@ -33,7 +33,7 @@ absl::StatusOr<std::vector<LayerWeights>> findLayers(ModuleOp module) {
   std::map<int64_t, LayerWeights> layers;
   bool sound = true;
   module.walk([&](MoeOp moe) {
-    FailureOr<ExpertShape> shape = expertShape(moe); // also: every name is a weight
+    FailureOr<ExpertShape> shape = expertShape(moe, symbols); // also: every name is a weight
     if (failed(shape)) {
       sound = false;
       return;

@@ -35,8 +35,9 @@ void setVariants(ModuleOp module, const std::map<int64_t, ExpertShape> &shapes, 
 
 FailureOr<std::map<int64_t, ExpertShape>> shapesOf(ModuleOp module) {
   std::map<int64_t, ExpertShape> shapes;
+  SymbolTable symbols(module);
   WalkResult walk = module.walk([&](MoeOp moe) -> WalkResult {
-    FailureOr<ExpertShape> shape = expertShape(moe);
+    FailureOr<ExpertShape> shape = expertShape(moe, symbols);
     if (failed(shape)) {
       return failure();
     }
@@ -163,8 +164,9 @@ makeCandidates(ModuleOp raised, const WeightStore &store, const LiveOptions &opt
 
 absl::StatusOr<std::vector<MomentShape>> momentShapes(ModuleOp raised) {
   std::map<int64_t, MomentShape> shapes;
+  SymbolTable symbols(raised);
   WalkResult walk = raised.walk([&](MoeOp moe) -> WalkResult {
-    FailureOr<ExpertShape> shape = expertShape(moe);
+    FailureOr<ExpertShape> shape = expertShape(moe, symbols);
     if (failed(shape)) {
       return failure();
     }

@@ -97,8 +97,7 @@ static LogicalResult checkWeights(MoeOp moe, size_t expert, ArrayRef<WeightOp> w
   return success();
 }
 
-FailureOr<ExpertShape> expertShape(MoeOp moe) {
-  SymbolTable symbols(moe->getParentOfType<ModuleOp>());
+FailureOr<ExpertShape> expertShape(MoeOp moe, SymbolTable &symbols) {
   std::optional<ExpertShape> shape;
   for (size_t expert = 0; expert < moe.getUp().size(); ++expert) {
     SmallVector<WeightOp, 3> weights = expertWeights(moe, expert, symbols);
@@ -131,7 +130,7 @@ LogicalResult partitionExperts(ModuleOp module) {
   };
   SmallVector<LayerDecision> layers;
   WalkResult walk = module.walk([&](MoeOp moe) -> WalkResult {
-    FailureOr<ExpertShape> shape = expertShape(moe);
+    FailureOr<ExpertShape> shape = expertShape(moe, symbols);
     if (failed(shape)) {
       return failure();
     }

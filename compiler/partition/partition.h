@@ -6,6 +6,7 @@
 
 #include "dialects/emoe/emoe.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/SymbolTable.h"
 
 namespace emoe {
 
@@ -26,8 +27,8 @@ VariantAttr layOutRecord(const ExpertShape &shape, LayoutAttr layout, LayoutAttr
 LayoutAttr downLayout(RecordsOp records, size_t variant);
 void setDownLayouts(RecordsOp records, llvm::ArrayRef<LayoutAttr> layouts);
 
-// The shape of `moe`'s experts; emits an error if they differ from each other.
-mlir::FailureOr<ExpertShape> expertShape(MoeOp moe);
+// The shape of `moe`'s experts; emits an error if they differ from each other. `symbols` is the module's table.
+mlir::FailureOr<ExpertShape> expertShape(MoeOp moe, mlir::SymbolTable &symbols);
 
 // Sets `placement` on every weight and adds one emoe.records op per mixture layer.
 mlir::LogicalResult partitionExperts(mlir::ModuleOp module);

@@ -16,16 +16,22 @@ Operation *SymbolIndex::find(StringAttr name) {
   if (auto found = symbols.lookup(name)) {
     return found;
   }
-  // Perhaps it was added since: symbols are looked through again only if the module has grown.
-  auto &ops = module.getBody()->getOperations();
-  if (ops.size() != indexed) {
-    symbols.clear();
-    for (Operation &op : ops) {
-      if (auto symbol = op.getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName())) {
-        symbols[symbol] = &op;
-      }
+  auto note = [&](Operation &op) {
+    auto symbol = op.getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName());
+    return symbol && symbols.try_emplace(symbol, &op).second;
+  };
+  // Perhaps it was added since. Raising adds weights directly before the functions at the end, so nothing has to be looked
+  // through again; neither is the length of the list asked for, which takes as long.
+  for (Operation &op : llvm::reverse(*module.getBody())) {
+    if (!note(op) && !isa<func::FuncOp>(op)) {
+      break;
     }
-    indexed = ops.size();
+  }
+  if (auto found = symbols.lookup(name)) {
+    return found;
+  }
+  for (Operation &op : *module.getBody()) {
+    note(op);
   }
   return symbols.lookup(name);
 }
@@ -369,7 +375,7 @@ FailureOr<std::vector<Operation *>> Evaluator::opsFor(ArrayRef<Value> goals) {
     if (has(value)) {
       return success();
     }
-    if (const Tensor *given = known ? known(value) : nullptr) {
+    if (std::optional<Tensor> given = known ? known(value) : std::nullopt) {
       set(value, *given);
       return success();
     }

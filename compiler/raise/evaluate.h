@@ -25,7 +25,6 @@ public:
 private:
   mlir::ModuleOp module;
   llvm::DenseMap<mlir::StringAttr, mlir::Operation *> symbols;
-  size_t indexed = 0; // how many ops the module had when `symbols` was made
 };
 
 class Evaluator {
@@ -47,8 +46,8 @@ public:
   // Floats are rounded to float32 after each op, as runtimes of the file compute them.
   bool single = false;
 
-  // Knows some values, if set: those are taken instead of computed; null for the others.
-  std::function<const Tensor *(mlir::Value)> known;
+  // Knows some values, if set: those are taken instead of computed; nothing for the others.
+  std::function<std::optional<Tensor>(mlir::Value)> known;
 
   // Called with every value that is computed, if set.
   std::function<void(mlir::Value, const Tensor &)> observe;

@@ -5,6 +5,7 @@
 #include <array>
 #include <limits>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "compiler/raise/extent.h"
@@ -161,6 +162,9 @@ struct ExpertMeaning {
   std::array<std::optional<TensorView> *, 6> parts() { return {&gate, &up, &down, &gateBias, &upBias, &downBias}; }
 };
 
+// Experts by number. A sum over all of them is made by as many partial sums, which share what they have in common.
+using ExpertMeanings = std::map<int64_t, std::shared_ptr<const ExpertMeaning>>;
+
 constexpr int64_t kDenseExpert = -2;  // Meaning::expert of an expert that runs on every token; which one shows later
 
 struct Meaning {
@@ -168,7 +172,7 @@ struct Meaning {
   Extents extents;
   bool ranked = false;  // extents are known
 
-  llvm::SmallVector<Extent, 4> numbers;
+  llvm::SmallVector<Extent, 1> numbers;
   std::vector<double> reals;
   double scalar = 0, scale = 1, epsilon = 0;
   double softcap = 0;   // of Scores: factor on their hyperbolic tangent, if that was taken
@@ -204,7 +208,7 @@ struct Meaning {
   ExpertMeaning expertWeights;
   int64_t expert = -1;
   int64_t axisExpert = 0, axisSlot = 0, axisToken = 0;
-  std::map<int64_t, ExpertMeaning> experts;
+  ExpertMeanings experts;
 
   bool is(Kind other) const { return kind == other; }
   Extent extent(int64_t axis) const { return extents[axis < 0 ? axis + static_cast<int64_t>(extents.size()) : axis]; }

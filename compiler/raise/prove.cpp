@@ -263,8 +263,9 @@ EvaluatingProver::EvaluatingProver(func::FuncOp function, const WeightStore *sto
   }
   int64_t vocabulary = vocabularyOf(function);
   bool cached = hasCache(function);
+  situations.reserve(2); // moving one would copy its table
   for (uint64_t seed : {1, 2}) {
-    Facts facts;
+    Facts &facts = situations.emplace_back();
     facts.scenario.seed = seed;
     facts.scenario.tokens = seed == 1 ? 5 : 4;
     facts.scenario.past = cached && seed == 1 ? 3 : 0;
@@ -279,12 +280,10 @@ EvaluatingProver::EvaluatingProver(func::FuncOp function, const WeightStore *sto
       Evaluator evaluator(symbols, weights);
       evaluator.position = facts.scenario.past;
       auto note = [&](Value value, const Tensor &tensor) {
-        Tensor kept = tensor;
-        kept.floats.reset();
-        kept.view.reset();
-        kept.slices.reset();
         Operation *op = value.getDefiningOp();
-        facts.values.insert({value, {op ? op->getName() : function->getName(), value.getType(), kept}});
+        const Dims &shape = *shapes.insert(tensor.shape).first;
+        facts.values.insert(
+            {value, {op ? op->getName() : function->getName(), value.getType(), &shape, tensor.kind, tensor.ints}});
       };
       evaluator.observe = note;
       for (auto [argument, tensor] : llvm::zip(function.getArguments(), facts.arguments)) {
@@ -293,28 +292,34 @@ EvaluatingProver::EvaluatingProver(func::FuncOp function, const WeightStore *sto
       }
       (void)evaluator.run(llvm::to_vector<8>(function.getBody().front().getTerminator()->getOperands()));
     }
-    situations.push_back(std::move(facts));
   }
 }
 
-const Tensor *EvaluatingProver::factOf(Value value, const Facts &facts) const {
+std::optional<Tensor> EvaluatingProver::factOf(Value value, const Facts &facts) const {
   auto found = facts.values.find(value);
   Operation *op = value.getDefiningOp();
   bool believed = found != facts.values.end() && found->second.type == value.getType() &&
                   found->second.name == (op ? op->getName() : function->getName());
-  return believed ? &found->second.tensor : nullptr;
+  if (!believed) {
+    return std::nullopt;
+  }
+  Tensor tensor;
+  tensor.kind = found->second.kind;
+  tensor.shape = *found->second.shape;
+  tensor.ints = found->second.ints;
+  return tensor;
 }
 
 void EvaluatingProver::giveExtents(Evaluator &evaluator, const Facts &facts) const {
   evaluator.known = [this, &facts](Value value) {
-    return fixedExtents.contains(value) ? factOf(value, facts) : nullptr;
+    return fixedExtents.contains(value) ? factOf(value, facts) : std::nullopt;
   };
 }
 
 FailureOr<Tensor> EvaluatingProver::inputOf(Value value, const Facts &facts, const Scenario &scenario,
                                             uint64_t seed) {
   bool isFloat = isa<mlir::FloatType>(getElementTypeOrSelf(value.getType()));
-  if (const Tensor *fact = factOf(value, facts)) {
+  if (std::optional<Tensor> fact = factOf(value, facts)) {
     return isFloat ? randomFloats(fact->shape, seed) : *fact;
   }
   auto shape = shapeIn(value.getType(), scenario);

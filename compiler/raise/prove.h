@@ -38,16 +38,19 @@ private:
     std::vector<Tensor> arguments;  // of the function as imported; empty if their purpose is unknown
     // Shape and, of integers, the elements of every value of the function as imported. A value may have been erased
     // since and its address reused, so the op's name and the type are compared before a fact is believed.
+    // A graph has hundreds of thousands of values and few shapes.
     struct Fact {
       mlir::OperationName name;
       mlir::Type type;
-      Tensor tensor;
+      const Dims *shape; // in `shapes`
+      Tensor::Kind kind;
+      std::shared_ptr<const std::vector<int64_t>> ints;
     };
     llvm::DenseMap<mlir::Value, Fact> values;
   };
 
-  // What is known of a value in the situation; null if nothing is.
-  const Tensor *factOf(mlir::Value value, const Facts &facts) const;
+  // What is known of a value in the situation, floats without elements; nothing if nothing is.
+  std::optional<Tensor> factOf(mlir::Value value, const Facts &facts) const;
   // Lets the evaluator know the results of onnx.Shape ops that no data decides: extents are those of the situation,
   // whatever computed the tensor. Without this, a claim about one layer would need the layers before it for their shapes.
   void giveExtents(Evaluator &evaluator, const Facts &facts) const;
@@ -74,6 +77,7 @@ private:
   llvm::DenseSet<mlir::Value> fixedExtents;
   std::unique_ptr<RealWeights> real; // null without a store
   std::vector<Facts> situations;
+  std::set<Dims> shapes; // of the facts
   std::set<std::vector<uint64_t>> proven;
   size_t evaluatedCount = 0, alikeCount = 0;
 };

@@ -28,7 +28,7 @@ std::vector<uint64_t> EvaluatingProver::signatureOf(const Claim &claim, ArrayRef
     add(numberOf(value));
     add(handle(value.getType().getAsOpaquePointer()));
     for (const Facts &facts : situations) {
-      const Tensor *fact = factOf(value, facts);
+      std::optional<Tensor> fact = factOf(value, facts);
       if (fact && fact->kind != Tensor::Kind::Float) {
         // Integers are inputs as they are.
         add(fact->ints->size());

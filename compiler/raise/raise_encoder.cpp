@@ -89,7 +89,7 @@ std::shared_ptr<const Tensor> Raiser::ofPositions(Value value) {
   evaluator.single = true;
   evaluator.known = [&](Value known) {
     auto number = numbers.find(known);
-    return number == numbers.end() ? nullptr : &number->second;
+    return number == numbers.end() ? std::nullopt : std::optional<Tensor>(number->second);
   };
   if (failed(evaluator.run({value}))) {
     return nullptr;
@@ -348,7 +348,7 @@ LogicalResult Raiser::switchSum(Operation *op) {
       meaning.kind = Kind::SwitchSum;
       meaning.source = input;
       meaning.form = a.form;
-      meaning.experts[b.expert] = *expert;
+      meaning.experts[b.expert] = std::make_shared<const ExpertMeaning>(*expert);
       set(op->getResult(0), reshaped(meaning, a.extents));
       return success();
     }

@@ -560,8 +560,8 @@ LogicalResult Raiser::emitSummed(Operation *op, const Meaning &sum, const Extent
 }
 
 // The single experts of stacked matrices [E, ...].
-std::map<int64_t, ExpertMeaning> Raiser::expertsOf(const ExpertMeaning &stacked, int64_t count) {
-  std::map<int64_t, ExpertMeaning> experts;
+ExpertMeanings Raiser::expertsOf(const ExpertMeaning &stacked, int64_t count) {
+  ExpertMeanings experts;
   for (int64_t expert = 0; expert < count; ++expert) {
     ExpertMeaning one = stacked;
     for (std::optional<TensorView> *part : one.parts()) {
@@ -569,21 +569,21 @@ std::map<int64_t, ExpertMeaning> Raiser::expertsOf(const ExpertMeaning &stacked,
         *part = (*part)->selected(0, expert);
       }
     }
-    experts[expert] = one;
+    experts[expert] = std::make_shared<const ExpertMeaning>(std::move(one));
   }
   return experts;
 }
 
 LogicalResult Raiser::emitMoe(Operation *op, const RouteMeaning &route, Value source,
-                              const std::map<int64_t, ExpertMeaning> &experts, Form form, StringRef pattern) {
+                              const ExpertMeanings &experts, Form form, StringRef pattern) {
   Location loc = op->getLoc();
   SmallVector<Attribute> lists[6];
   const char *const kParts[] = {"gate", "up", "down", "gate_bias", "up_bias", "down_bias"};
   // One more for each op with a cache or a state: names must differ, and the layers are counted at the end.
   int64_t layer = std::max<int64_t>(attentionLayers + static_cast<int64_t>(states.size()) - 1, 0);
-  const ExpertMeaning &firstExpert = experts.begin()->second;
-  for (auto [index, expert] : experts) {
-    ExpertMeaning first = firstExpert;
+  const ExpertMeaning &firstExpert = *experts.begin()->second;
+  for (const auto &[index, shared] : experts) {
+    ExpertMeaning expert = *shared, first = firstExpert;
     bool same = expert.up && expert.down && expert.activation == first.activation && expert.alpha == first.alpha &&
                 expert.offset == first.offset && expert.limit == first.limit;
     for (auto [part, firstPart] : llvm::zip(expert.parts(), first.parts())) {

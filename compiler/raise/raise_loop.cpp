@@ -214,7 +214,7 @@ LogicalResult Raiser::scatter(Operation *op) {
   Meaning meaning = updates;
   meaning.kind = Kind::PartialSum;
   meaning.form = Form::SW;
-  meaning.experts[updates.expert] = updates.expertWeights;
+  meaning.experts[updates.expert] = std::make_shared<const ExpertMeaning>(updates.expertWeights);
   set(op->getResult(0), reshaped(meaning, data.extents));
   return success();
 }
@@ -238,7 +238,7 @@ LogicalResult Raiser::scatterRows(Operation *op) {
   if (onto) {
     meaning.experts = data.experts;
   }
-  if (!meaning.experts.emplace(updates.expert, updates.expertWeights).second) {
+  if (!meaning.experts.emplace(updates.expert, std::make_shared<const ExpertMeaning>(updates.expertWeights)).second) {
     return op->emitError() << "expert " << updates.expert << " is added twice";
   }
   set(op->getResult(0), reshaped(meaning, data.extents));

@@ -274,7 +274,7 @@ LogicalResult Raiser::denseMul(Operation *op) {
     meaning.kind = Kind::PartialSum;
     meaning.source = input;
     meaning.form = a.form;
-    meaning.experts[b.expert] = *expert;
+    meaning.experts[b.expert] = std::make_shared<const ExpertMeaning>(*expert);
     meaning.dense = true;
     set(op->getResult(0), reshaped(meaning, a.extents));
     return success();

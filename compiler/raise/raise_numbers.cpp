@@ -259,7 +259,7 @@ LogicalResult Raiser::constantOfShape(Operation *op) {
   }
   Meaning meaning;
   meaning.kind = Kind::Fill;
-  Extents extents(shape.numbers);
+  Extents extents(shape.numbers.begin(), shape.numbers.end());
   auto value = op->getAttrOfType<DenseElementsAttr>("value");
   if (value && isa<IntegerType>(value.getElementType())) {
     APInt number = *value.getValues<APInt>().begin();

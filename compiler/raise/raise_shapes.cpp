@@ -398,7 +398,7 @@ LogicalResult Raiser::expand(Operation *op) {
   if (!input.ranked || !target.is(Kind::Numbers)) {
     return success();
   }
-  Extents extents = broadcast(input.extents, Extents(target.numbers));
+  Extents extents = broadcast(input.extents, Extents(target.numbers.begin(), target.numbers.end()));
   Meaning meaning = reshaped(input, extents);
   int64_t shift = extents.size() - input.extents.size();
   switch (input.kind) {

@@ -251,7 +251,7 @@ private:
   mlir::LogicalResult switchExpert(mlir::Operation *op);
   mlir::LogicalResult switchSum(mlir::Operation *op);
   // experts
-  static std::map<int64_t, ExpertMeaning> expertsOf(const ExpertMeaning &stacked, int64_t count);
+  static ExpertMeanings expertsOf(const ExpertMeaning &stacked, int64_t count);
   mlir::LogicalResult expertScores(mlir::Operation *op);
   mlir::LogicalResult topK(mlir::Operation *op);
   mlir::LogicalResult topSum(mlir::Operation *op);
@@ -284,7 +284,7 @@ private:
   mlir::LogicalResult emitWhole(mlir::Operation *op);
   mlir::LogicalResult addPartial(mlir::Operation *op);
   mlir::LogicalResult emitMoe(mlir::Operation *op, const RouteMeaning &route, mlir::Value source,
-                              const std::map<int64_t, ExpertMeaning> &experts, Form form, llvm::StringRef pattern);
+                              const ExpertMeanings &experts, Form form, llvm::StringRef pattern);
 
   // recurrent states
   Meaning channels(mlir::Value rows, const Meaning &from);

@@ -57,8 +57,14 @@ std::vector<int64_t> randomIds(const Scenario &scenario, int64_t vocabulary) {
 
 int64_t vocabularyOf(func::FuncOp function) {
   int64_t vocabulary = 0;
-  // Ids may pass through a change of shape or of integer type first.
-  llvm::SmallVector<Value> open(function.getArguments());
+  // Ids may pass through a change of shape or of integer type first. Positions look up in tables of their own.
+  llvm::SmallVector<Value> open;
+  for (BlockArgument argument : function.getArguments()) {
+    StringRef name = fileName(function, argument.getArgNumber());
+    if (!name.contains("mask") && !name.contains("position")) {
+      open.push_back(argument);
+    }
+  }
   for (size_t n = 0; n < open.size() && n < 64; ++n) {
     if (!isa<IntegerType>(getElementTypeOrSelf(open[n].getType()))) {
       continue;

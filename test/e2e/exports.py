@@ -189,7 +189,7 @@ class Decoder(Graph):
         if self.rotary_form == "none":
             return
         if self.attention_form == "gqa" or self.rotary_form == "table":
-            angles = np.arange(64)[:, None] * frequencies[None]
+            angles = np.arange(2 * VOCABULARY)[:, None] * frequencies[None]
             self.tables = (self.values(np.cos(angles) * self.factor), self.values(np.sin(angles) * self.factor))
         inverse = self.values(frequencies)
         if self.attention_form == "gqa":

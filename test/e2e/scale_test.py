@@ -8,13 +8,11 @@ prints the table of docs/models.md; without arguments, two small sizes are compa
 768 in the other forms: stacked weights have more elements than a proof may evaluate at once, so experts are read one at a
 time."""
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 
 from exports import Decoder
-from support import EMOEC, need, shared
+from support import EMOEC, need, run, shared
 
 EXPERTS = 128
 MOST_SECONDS = 90  # of the largest: 48 layers
@@ -168,14 +166,19 @@ class Expansion:
         return self.weights
 
 
+# A process starts with the most that the one which started it ever had resident, so a small one stands between.
+LAUNCH = """import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)"""
+
+
 def measured(model):
     """Processor seconds and most resident bytes of raising and planning."""
-    process = subprocess.Popen([EMOEC, "compile", model, "--compile-to", "partition-experts"], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, errors.decode()[-2000:]
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    said = run(sys.executable, "-c", LAUNCH, EMOEC, "compile", model, "--compile-to", "partition-experts")
+    status, seconds, size = said.stdout.split()
+    assert int(status) == 0, said.stderr.decode()[-2000:]
+    return float(seconds), int(size)
 
 
 def real_layer(form):

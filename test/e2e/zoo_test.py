@@ -53,14 +53,14 @@ test/e2e/exports_test.py compiles exports that no tool wrote (sizes, spellings, 
 seed) and compares them with ONNX Runtime; what it does not ask for is Loop, Scan and If over experts (P5) and experts whose input
 is scaled (P7): these are refused.
 
-Import, proofs and plan of a loop over 128 experts unrolled in each layer (P2), by `python3 test/e2e/scale_test.py --layers 12 24 48` (time grows
-faster than nodes, which the script says at its end: 6.4 times for four times the layers):
+Import, proofs and plan of a loop over 128 experts unrolled in each layer (P2), by `python3 test/e2e/scale_test.py --layers 12 24 48`, alone
+on the machine; the script fails if time grows faster than nodes:
 
 | layers | nodes | processor s | resident MiB |
 |---|---|---|---|
-| 12 | 83978 | 2.1 | 408 |
-| 24 | 167810 | 5.2 | 734 |
-| 48 | 335474 | 13.5 | 1388 |
+| 12 | 83978 | 1.9 | 274 |
+| 24 | 167810 | 3.2 | 467 |
+| 48 | 335474 | 7.9 | 855 |
 
 """
 
