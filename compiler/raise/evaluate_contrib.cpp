@@ -53,12 +53,26 @@ static LogicalResult evaluateSimplifiedNorm(onnx::MsSimplifiedLayerNormalization
   return success();
 }
 
-static LogicalResult evaluateSkipRms(onnx::MsSkipSimplifiedLayerNormalizationOp op, Evaluator &e) {
+// What layer normalisation scales: x less its row's mean.
+static Tensor centred(const Tensor &x) {
+  Values out(x.f(), x.f() + x.size());
+  int64_t width = x.shape.back();
+  for (int64_t r = 0; width && r < x.size() / width; ++r) {
+    double *row = out.data() + r * width;
+    double mean = std::accumulate(row, row + width, 0.0) / static_cast<double>(width);
+    std::for_each(row, row + width, [&](double &value) { value -= mean; });
+  }
+  return Tensor::of(x.shape, std::move(out));
+}
+
+// The norm of input + skip (+ bias), and that sum; `beta` is given where the norm is layer normalisation.
+template <typename OpT> static LogicalResult evaluateSkipNorm(OpT op, Evaluator &e, Value betaValue, bool centre) {
   Tensor x = e.get(op.getInput()), skip = e.get(op.getSkip()), gamma = e.get(op.getGamma());
-  Tensor bias = optional(e, op.getBias());
+  Tensor bias = optional(e, op.getBias()), beta = optional(e, betaValue);
   if (failed(allFloats(op, {x, skip, gamma})) || x.rank() == 0 || gamma.size() != x.shape.back() ||
-      broadcastShapes(skip.shape, x.shape) != x.shape || (op.getBias() && bias.size() != x.shape.back())) {
-    return op.emitOpError("cannot be evaluated: input, skip, gamma and bias do not fit");
+      broadcastShapes(skip.shape, x.shape) != x.shape || (op.getBias() && bias.size() != x.shape.back()) ||
+      (betaValue && beta.size() != x.shape.back())) {
+    return op.emitOpError("cannot be evaluated: input, skip, gamma, beta and bias do not fit");
   }
   Values sum;
   walk<1>(x.shape, {broadcastStrides(skip.shape, x.shape)}, [&](const std::array<int64_t, 1> &at) {
@@ -66,9 +80,21 @@ static LogicalResult evaluateSkipRms(onnx::MsSkipSimplifiedLayerNormalizationOp 
     sum.push_back(x.f()[n] + skip.f()[at[0]] + (op.getBias() ? bias.f()[n % bias.size()] : 0));
   });
   Tensor added = Tensor::of(x.shape, std::move(sum));
-  e.set(op.getOutput(), Tensor::of(x.shape, rmsNorm(added, gamma, op.getEpsilon())));
+  Values normed = rmsNorm(centre ? centred(added) : added, gamma, op.getEpsilon());
+  for (size_t n = 0; betaValue && n < normed.size(); ++n) {
+    normed[n] += beta.f()[n % beta.size()];
+  }
+  e.set(op.getOutput(), Tensor::of(x.shape, std::move(normed)));
   e.set(op.getInputSkipBiasSum(), added);
   return success();
+}
+
+static LogicalResult evaluateSkipRms(onnx::MsSkipSimplifiedLayerNormalizationOp op, Evaluator &e) {
+  return evaluateSkipNorm(op, e, Value(), /*centre=*/false);
+}
+
+static LogicalResult evaluateSkipLayer(onnx::MsSkipLayerNormalizationOp op, Evaluator &e) {
+  return evaluateSkipNorm(op, e, op.getBeta(), /*centre=*/true);
 }
 
 template <typename F>
@@ -638,6 +664,7 @@ void addContribOps(EvaluateTable &table) {
   using namespace onnx;
   addOp<MsSimplifiedLayerNormalizationOp>(table, evaluateSimplifiedNorm);
   addOp<MsSkipSimplifiedLayerNormalizationOp>(table, evaluateSkipRms);
+  addOp<MsSkipLayerNormalizationOp>(table, evaluateSkipLayer);
   addOp<MsGeluOp>(table, [](MsGeluOp op, Evaluator &e) { return mapBiased(op, e, op.getX(), {}, geluErf); });
   addOp<MsFastGeluOp>(table, [](MsFastGeluOp op, Evaluator &e) {
     return mapBiased(op, e, op.getX(), op.getBias(), geluTanh);

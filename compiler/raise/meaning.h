@@ -105,6 +105,10 @@ enum class Kind {
   ChosenMask,     // where a token's chosen experts are `expert` [.., k]
   ChosenWeights,  // its routing weights there, zero elsewhere [.., k]
   TokenWeight,    // the expert's routing weight, zero if it was not chosen [.., 1]
+  // Experts that all tokens go to, each with its input times its own score (`expert` is kEveryExpert)
+  ChosenScores,   // scores of the chosen experts; of the others what a sigmoid makes zero of [S, E]
+  ChosenSigmoids, // their sigmoids; `transposed`: the experts' axis comes first [E, S, ..], in any shape
+  EveryRows,      // rows `source`, once for each expert [E, S, width], also [E * S, width]; `masked`: times ChosenSigmoids
   // Experts by groups: pairs (token, slot), numbered token * k + slot, sorted by expert
   SortedIds,         // a function of the pairs' experts: `reals` has its value for each expert
   SortOrder,         // the sorted pairs' numbers
@@ -166,13 +170,14 @@ struct ExpertMeaning {
 using ExpertMeanings = std::map<int64_t, std::shared_ptr<const ExpertMeaning>>;
 
 constexpr int64_t kDenseExpert = -2;  // Meaning::expert of an expert that runs on every token; which one shows later
+constexpr int64_t kEveryExpert = -3;  // of all experts at once, stacked, on every token
 
 struct Meaning {
   Kind kind = Kind::Opaque;
   Extents extents;
   bool ranked = false;  // extents are known
 
-  llvm::SmallVector<Extent, 1> numbers;
+  llvm::SmallVector<Extent, 4> numbers;
   std::vector<double> reals;
   double scalar = 0, scale = 1, epsilon = 0;
   double softcap = 0;   // of Scores: factor on their hyperbolic tangent, if that was taken

@@ -16,6 +16,7 @@ Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
   // Pattern sets: an op's handlers are tried in this order until one knows what its result means.
   addRecurrentHandlers();
   addScatteredHandlers();
+  addScaledHandlers();
   addShapeHandlers();
   addDecoderHandlers();
   addAttentionHandlers();
@@ -329,6 +330,14 @@ LogicalResult Raiser::reportOpaque(Operation *op) {
     }
     if (operandsKnown && (current->isBeforeInBlock(first) || first == op)) {
       first = current;
+    }
+  }
+  for (Value operand : first->getOperands()) {
+    if (of(operand).is(Kind::TopIds) || of(operand).is(Kind::TopWeights)) {
+      return first->emitError() << "the op " << first->getName().getStringRef()
+                                << " uses the chosen experts in a way that is not recognised here: not for a mixture of gated or "
+                                   "plain multilayer perceptrons. Experts inside attention (JetMoE) are not supported; if this "
+                                   "is another model, please report the exporter and its version";
     }
   }
   return first->emitError() << "the op " << first->getName().getStringRef()

@@ -575,7 +575,8 @@ ExpertMeanings Raiser::expertsOf(const ExpertMeaning &stacked, int64_t count) {
 }
 
 LogicalResult Raiser::emitMoe(Operation *op, const RouteMeaning &route, Value source,
-                              const ExpertMeanings &experts, Form form, StringRef pattern) {
+                              const ExpertMeanings &experts, Form form, StringRef pattern,
+                              Value scaled) {
   Location loc = op->getLoc();
   SmallVector<Attribute> lists[6];
   const char *const kParts[] = {"gate", "up", "down", "gate_bias", "up_bias", "down_bias"};
@@ -626,7 +627,7 @@ LogicalResult Raiser::emitMoe(Operation *op, const RouteMeaning &route, Value so
       builder.getI64IntegerAttr(route.groups), builder.getI64IntegerAttr(route.topGroups),
       builder.getI64IntegerAttr(route.groupTop), builder.getF32FloatAttr(route.groupFill),
       builder.getF32FloatAttr(route.threshold), builder.getI64IntegerAttr(route.capacity));
-  Value rows = toRows(source);
+  Value rows = scaled ? scaled : toRows(source);
   Value result = builder.create<MoeOp>(
       loc, rows.getType(), rows, routed.getIds(), routed.getWeights(), builder.getI64IntegerAttr(moeLayers),
       ActivationAttr::get(builder.getContext(), firstExpert.activation),

@@ -74,15 +74,17 @@ LogicalResult Raiser::normOp(Operation *op) {
 LogicalResult Raiser::skipNorm(Operation *op) {
   const Meaning x = of(op->getOperand(0)), skip = of(op->getOperand(1)), gamma = of(op->getOperand(2));
   NormKind kind = NormKind::Rms;
-  Value beta;
+  Value beta, bias;
   if (auto layer = dyn_cast<onnx::MsSkipLayerNormalizationOp>(op)) {
     kind = NormKind::Layer;
     beta = layer.getBeta();
-    if (layer.getBias()) {
-      return success();
-    }
-  } else if (cast<onnx::MsSkipSimplifiedLayerNormalizationOp>(op).getBias()) {
-    return success();
+    bias = layer.getBias();
+  } else {
+    bias = cast<onnx::MsSkipSimplifiedLayerNormalizationOp>(op).getBias();
+  }
+  if (bias && !isZero(of(bias))) {
+    return op->emitError() << "adds a bias that is not zero in front of the norm; export the model with that bias in the "
+                              "linear layer before it";
   }
   bool flat = x.form == Form::BSW || x.form == Form::SW;
   const Meaning betaMeaning = of(beta);

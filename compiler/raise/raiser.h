@@ -60,6 +60,7 @@ private:
   void addFusedHandlers();     // raise_fused.cpp
   void addMixtureHandlers();   // raise_mixture.cpp
   void addEncoderHandlers();   // raise_encoder.cpp
+  void addScaledHandlers();    // raise_scaled.cpp
 
   // Refuses axes that are none: handlers rely on them.
   mlir::LogicalResult checkAxes(mlir::Operation *op);
@@ -250,6 +251,14 @@ private:
   mlir::LogicalResult switchWeight(mlir::Operation *op);
   mlir::LogicalResult switchExpert(mlir::Operation *op);
   mlir::LogicalResult switchSum(mlir::Operation *op);
+  // experts whose inputs are scaled
+  mlir::LogicalResult chosenScores(mlir::Operation *op);
+  mlir::LogicalResult everySigmoid(mlir::Operation *op);
+  mlir::LogicalResult everyShape(mlir::Operation *op);
+  mlir::LogicalResult everyRows(mlir::Operation *op);
+  mlir::LogicalResult scaleEvery(mlir::Operation *op);
+  mlir::LogicalResult everyMatMul(mlir::Operation *op);
+  mlir::LogicalResult sumEvery(mlir::Operation *op);
   // experts
   static ExpertMeanings expertsOf(const ExpertMeaning &stacked, int64_t count);
   mlir::LogicalResult expertScores(mlir::Operation *op);
@@ -284,7 +293,8 @@ private:
   mlir::LogicalResult emitWhole(mlir::Operation *op);
   mlir::LogicalResult addPartial(mlir::Operation *op);
   mlir::LogicalResult emitMoe(mlir::Operation *op, const RouteMeaning &route, mlir::Value source,
-                              const ExpertMeanings &experts, Form form, llvm::StringRef pattern);
+                              const ExpertMeanings &experts, Form form, llvm::StringRef pattern,
+                              mlir::Value scaled = {});
 
   // recurrent states
   Meaning channels(mlir::Value rows, const Meaning &from);

@@ -1,5 +1,5 @@
 """Exports that no tool wrote: a decoder of two layers from seeded choices of sizes, spellings, rotary scalings, routers
-(ONNX_MOE.md section 3) and forms of experts (P0 to P4). What exporters do differently is a choice here; a case names the
+(ONNX_MOE.md section 3) and forms of experts (P0 to P4, P7). What exporters do differently is a choice here; a case names the
 choices that it took."""
 import math
 import os
@@ -101,6 +101,9 @@ class Decoder(Graph):
         self.form = choose("experts' form", "P0", "P1", "P2", "P3", "P3nd", "P3right", "P4")
         if self.router in ("ernie", "lfm2", "deepseek-v3", "glm", "gemma", "nemotron") and self.form == "P0":
             self.form = self.said["experts' form"] = "P3"
+        if seed % 8 == 7 and "experts' form" not in fixed:  # Llama 4's router and experts belong together
+            self.form, self.router, self.top = "P7", "llama-4", 1
+            self.said.update({"experts' form": "P7", "router": "llama-4", "top": 1, "expert bias": False})
         if self.router == "deepseek-v3":
             self.experts, self.top = 8, min(self.top, 4)
             self.said.update(experts=8, top=self.top)

@@ -89,6 +89,8 @@ def mixture(g, x):
     flat = g.op("Reshape", x, g.constant([-1, g.hidden]))
     if g.form == "P0":
         return fused(g, x, flat)
+    if g.form == "P7":
+        return g.op("Reshape", scaled(g, x, flat), g.constant([1, -1, g.hidden]))
     weights, ids = route(g, flat)
     rows = {"P1": dense, "P2": loop, "P4": grouped}.get(g.form, gathered)(g, flat, weights, ids)
     return g.op("Reshape", rows, g.constant([1, -1, g.hidden]))
@@ -206,6 +208,36 @@ def gathered(g, x, weights, ids):
     y = product(active, g.width, g.hidden)
     y = g.op("Mul", y, g.op("Unsqueeze", g.op("Reshape", weights, g.constant([-1])), g.constant([-1])))
     return g.op("ReduceSum", g.op("Reshape", y, g.constant([-1, top, g.hidden])), g.constant([1]), keepdims=0)
+
+
+def scaled(g, x, flat):
+    """P7 as transformers' Llama 4: all experts get all tokens, times the sigmoid of their score, zero if not chosen."""
+    experts = g.experts
+    logits = g.op("Gemm", flat, g.floats(experts, g.hidden, scale=2 * g.hidden ** -0.5), "", transB=1)
+    values, ids = g.op("TopK", logits, g.constant([1]), outputs=2, axis=-1)
+    none = g.op("Expand", g.constant(float("-inf")), g.op("Shape", logits))
+    only = g.op("ScatterElements", none, ids, values, axis=1)
+    order = g.choose("scores", "sigmoid first", "turned first")
+    scores = g.op("Transpose", g.op("Sigmoid", only), perm=[1, 0]) if order == "sigmoid first" else \
+        g.op("Sigmoid", g.op("Transpose", only, perm=[1, 0]))
+    if g.choose("copies", "tiled", "expanded") == "tiled":
+        rows = g.op("Tile", flat, g.constant([experts, 1]))
+        rows = g.op("Mul", rows, g.op("Reshape", scores, g.constant([-1, 1])))
+        rows = g.op("Reshape", rows, g.constant([experts, -1, g.hidden]))
+    else:
+        rows = g.op("Mul", g.op("Unsqueeze", scores, g.constant([-1])), g.op("Expand", x, g.constant([experts, 1, 1])))
+
+    def product(rows, columns, outputs):
+        return g.op("MatMul", rows, g.floats(experts, columns, outputs, scale=columns ** -0.5))
+    if not g.said["gated"]:
+        active = activation(g, form(g), product(rows, g.hidden, g.width))
+    else:
+        gate, up = g.op("Split", product(rows, g.hidden, 2 * g.width), outputs=2, axis=-1, num_outputs=2)
+        active = g.op("Mul", up, activation(g, form(g), gate))
+    y = product(active, g.width, g.hidden)
+    if g.said["copies"] == "tiled":
+        y = g.op("Reshape", g.op("Reshape", y, g.constant([-1, g.hidden])), g.constant([experts, -1, g.hidden]))
+    return g.op("ReduceSum", y, g.constant([0]), keepdims=0)
 
 
 def grouped(g, x, weights, ids):
