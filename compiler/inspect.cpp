@@ -129,6 +129,14 @@ std::string convolutionText(ShortConvOp op, const SymbolTable &symbols) {
   return std::to_string(weight.getShape()[0]) + " taps, " + std::to_string(weight.getShape()[1]) + " wide";
 }
 
+std::string deltaNetText(DeltaNetOp op) {
+  auto width = [](Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(1); };
+  const int64_t heads = op.getHeads(), keyHeads = op.getKeyHeads();
+  return std::to_string(heads) + " heads of " + std::to_string(width(op.getValue()) / heads) + ", " +
+         std::to_string(keyHeads) + " of keys and queries of " + std::to_string(width(op.getKey()) / keyHeads) +
+         (op.getNormalise() ? ", normalised" : "");
+}
+
 // How the file stores the weights.
 std::string storageOf(WeightOp weight, const WeightStore &store) {
   SourceAttr source = weight.getSource();
@@ -152,7 +160,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
   auto model = raised->getAttrOfType<DictionaryAttr>("emoe.model");
   auto number = [&](StringRef key) { return model.getAs<IntegerAttr>(key).getInt(); };
   // What differs between layers is listed once for each form.
-  std::vector<std::pair<std::string, int64_t>> attentions, convolutions, routers, experts, norms;
+  std::vector<std::pair<std::string, int64_t>> attentions, convolutions, deltaNets, routers, experts, norms;
   auto count = [](auto &list, const std::string &text) {
     auto found = llvm::find_if(list, [&](const auto &entry) { return entry.first == text; });
     if (found == list.end()) {
@@ -172,6 +180,8 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
       count(attentions, attentionText(attention) + projectionText(attention));
     } else if (auto conv = dyn_cast<ShortConvOp>(op)) {
       count(convolutions, convolutionText(conv, symbols));
+    } else if (auto net = dyn_cast<DeltaNetOp>(op)) {
+      count(deltaNets, deltaNetText(net));
     } else if (auto route = dyn_cast<RouteOp>(op)) {
       count(routers, routerText(route));
     } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
@@ -240,6 +250,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
       object.attribute("expert_weights", expertValues);
       list("attention", attentions);
       list("short_convolutions", convolutions);
+      list("gated_delta_nets", deltaNets);
       list("routers", routers);
       list("expert_forms", experts);
       object.attribute("expert_storage", joined(storage));
@@ -274,6 +285,7 @@ void printInspection(ModuleOp raised, const WeightStore &store, const Inspection
   };
   lines("attention     ", attentions);
   lines("short conv    ", convolutions);
+  lines("delta net     ", deltaNets);
   lines("router        ", routers);
   lines("experts       ", experts);
   if (shared > 0) {

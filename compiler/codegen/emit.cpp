@@ -67,6 +67,10 @@ static StringRef wrongSizes(const KernelSpec &spec) {
                : "";
   case KernelFamily::ShortConv:
     return spec.k < 1 || spec.n < 2 || spec.n > kMostTaps ? "k must be positive and n, the taps, from 2 to 16" : "";
+  case KernelFamily::DeltaNet:
+    return spec.heads < 1 || spec.kvHeads < 1 || spec.heads % spec.kvHeads || spec.headDim < 1 || spec.n < 1
+               ? "heads must be a positive multiple of kv_heads, head_dim and n positive"
+               : "";
   case KernelFamily::Concat:
     return spec.heads < 1 || spec.k < 1 || spec.n < 1 || spec.k % spec.heads ||
                    (spec.kvHeads != 1 && spec.kvHeads != spec.heads) || spec.n % spec.kvHeads
@@ -101,6 +105,7 @@ LogicalResult emitKernel(const KernelSpec &spec, const Target &target, ModuleOp 
     case KernelFamily::Slice:
     case KernelFamily::Concat: return emitColumns(k);
     case KernelFamily::ShortConv: return emitShortConv(k);
+    case KernelFamily::DeltaNet: return emitDeltaNet(k);
     }
     llvm_unreachable("a family without an emitter");
   }();

@@ -17,8 +17,8 @@ namespace {
 
 constexpr const char *kFamilyNames[] = {"embed",  "norm",    "quantize", "linear",   "rotary", "kv_append", "attention",
                                         "route", "gate_up", "combine",  "add",     "mul",    "activate",
-                                        "scale", "scale_rows", "slice",  "concat",   "short_conv"};
-static_assert(std::size(kFamilyNames) == static_cast<size_t>(KernelFamily::ShortConv) + 1);
+                                        "scale", "scale_rows", "slice",  "concat",   "short_conv", "delta_net"};
+static_assert(std::size(kFamilyNames) == static_cast<size_t>(KernelFamily::DeltaNet) + 1);
 
 const char *familyName(KernelFamily family) { return kFamilyNames[static_cast<size_t>(family)]; }
 
@@ -50,6 +50,7 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("has_sinks", spec.hasSinks, "sinks");
   visit("bias_behind", spec.biasBehind, "bias_behind");
   visit("has_scale", spec.hasScale, "scaled");
+  visit("log_decay", spec.logDecay, "log");
   visit("groups", spec.groups, "groups");
   visit("top_groups", spec.topGroups, "of");
   visit("group_top", spec.groupTop, "by");
@@ -280,6 +281,15 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
       extents.push_back(vector(spec.k));
     }
     return extents;
+  case KernelFamily::DeltaNet: {
+    const OperandExtent state{roundUp(spec.n, EMOE_PANEL_ROWS) * sizeof(float) * spec.headDim * spec.heads, 0, 0};
+    extents = {rows(spec.kvHeads * spec.headDim), rows(spec.kvHeads * spec.headDim), rows(spec.heads * spec.n),
+               rows(spec.heads), rows(spec.heads), vector(spec.heads), state, rows(spec.heads * spec.n)};
+    if (spec.hasBias) {
+      extents.push_back(vector(spec.heads));
+    }
+    return extents;
+  }
   }
   return extents;
 }
@@ -296,6 +306,8 @@ TileCount tileCount(const KernelSpec &spec) {
     return {0, static_cast<uint32_t>(spec.heads)};
   case KernelFamily::ShortConv:  // those of the padding too
     return {static_cast<uint32_t>(f32RowBytes(spec.k) / (EMOE_PANEL_ROWS * sizeof(float))), 0};
+  case KernelFamily::DeltaNet:
+    return {static_cast<uint32_t>(spec.heads * ((spec.n + EMOE_PANEL_ROWS - 1) / EMOE_PANEL_ROWS)), 0};
   default:
     return {0, 1};
   }

@@ -44,6 +44,9 @@ enum class KernelFamily {
   ShortConv,  // x f32 rows [T, k], W f32 [n, k], state f32 rows [n - 1, k], out f32 rows [T, k]; bias f32 [k] if hasBias:
               // out[t] = bias + sum_j W[j] * x[t - (n - 1) + j], rows before the first being the state's, which
               // becomes the last n - 1 rows                                                  tile: 16 columns
+  DeltaNet,   // q, k f32 rows [T, kvHeads * headDim], v f32 rows [T, heads * n], a, b f32 rows [T, heads], decay f32 [heads],
+              // state f32 [heads, headDim, n rounded up to 16], out f32 rows [T, heads * n]; decay bias f32 [heads] if
+              // hasBias: emoe.delta_net with `renormalise` for its normalise           tile: 16 columns of a head
 };
 
 // Fields that a family does not use keep their defaults, so that equal kernels compare equal.
@@ -64,6 +67,7 @@ struct KernelSpec {
   bool biasBehind = false;    // Linear: the bias lies behind the panels of W, as a record has it
   bool gated = false, hasBias = false, hasResidual = false, hasSinks = false;
   bool hasScale = false;  // Route: a factor for each expert
+  bool logDecay = false;  // DeltaNet
   bool softmaxAfter = false, renormalise = false;
   int64_t groups = 1, topGroups = 1, groupTop = 1;  // Route
   NormKind norm = NormKind::Rms;
@@ -72,7 +76,7 @@ struct KernelSpec {
   RotaryStyle rotary = RotaryStyle::Half;
   float epsilon = 0, scale = 1, softcap = 0;
   float groupFill = 0, threshold = 0;           // Route
-  float alpha = 1, offset = 0, limit = 0;       // GateUp: emoe.moe's
+  float alpha = 1, offset = 0, limit = 0;       // GateUp: emoe.moe's; Norm: added to the weights
 };
 
 // Bytes behind one operand: fixed + perToken * T + perPosition * capacity.

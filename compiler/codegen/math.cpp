@@ -63,6 +63,14 @@ Expr emitErf(Expr x) {
 
 Expr emitSigmoid(Expr x) { return 1.0 / (emitExp(0.0 - x) + 1.0); }
 
+// max(x, 0) + ln(1 + y), y = exp(-|x|) in [0, 1]: ln(1 + y) = 2 artanh(s), s = y / (2 + y) <= 1/3, by its power series.
+Expr emitSoftplus(Expr x) {
+  Expr y = emitExp(0.0 - abs(x));
+  Expr s = y / (y + 2.0), z = s * s;
+  Expr p = polynomial(z, {2.0 / 17, 2.0 / 15, 2.0 / 13, 2.0 / 11, 2.0 / 9, 2.0 / 7, 2.0 / 5, 2.0 / 3, 2.0});
+  return select(x < 0.0, constantLike(x, 0.0), x) + s * p;
+}
+
 // x = n * pi/2 + r in double: pi/2 is split so that n times its first part (33 bits) is exact for |n| < 2^20. The
 // polynomials are FreeBSD's k_sinf.c and k_cosf.c.
 SinCos emitSinCos(Expr x) {

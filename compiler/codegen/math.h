@@ -16,6 +16,8 @@ Expr emitTanh(Expr x);
 Expr emitErf(Expr x);
 // 1 / (1 + exp(-x)).
 Expr emitSigmoid(Expr x);
+// ln(1 + exp(x)), relative error <= 1e-6. Infinity gives infinity, NaN gives NaN.
+Expr emitSoftplus(Expr x);
 // Sine and cosine of |x| <= 2^20 radians, absolute error <= 1e-7: range reduction and polynomials in double.
 struct SinCos {
   Expr sin, cos;

@@ -1,5 +1,5 @@
 // Norm: each of `heads` equal parts of a row is normalised alone, with the same weights.
-//   rms:   y = x * (1 / sqrt(mean(x^2) + epsilon)) * W
+//   rms:   y = x * (1 / sqrt(mean(x^2) + epsilon)) * (W + offset)
 //   layer: y = (x - mean(x)) * (1 / sqrt(mean((x - mean(x))^2) + epsilon)) * W + B
 // Sums: element i goes to lane i mod 64 of four vectors of 16, in ascending order; then the vectors pairwise, then the
 // lanes by halves (reduceSum). The order depends on the part's width alone.
@@ -56,7 +56,11 @@ void normalise(KernelBuilder &k, Expr in, Expr out, int64_t width) {
   Expr factor = splat(1.0 / sqrt(squares / double(width) + double(spec.epsilon)));
   k.forVectors(width, [&](Expr offset, int64_t valid) {
     Expr x = k.loadLanes(k.at(in, offset), valid);
-    Expr y = (layer ? x - mean : x) * factor * k.loadLanes(k.at(k.operand(1), offset), valid);
+    Expr weight = k.loadLanes(k.at(k.operand(1), offset), valid);
+    if (spec.offset != 0) {
+      weight = weight + double(spec.offset);
+    }
+    Expr y = (layer ? x - mean : x) * factor * weight;
     if (spec.hasBias) {
       y = y + k.loadLanes(k.at(k.operand(3), offset), valid);
     }

@@ -48,6 +48,10 @@ std::map<StringAttr, WeightRole, bool (*)(StringAttr, StringAttr)> findWeightRol
           note(conv.getWeightAttr(), WeightRole::Vector);
           noteOptional(conv.getBias(), WeightRole::Vector);
         })
+        .Case([&](DeltaNetOp net) {
+          note(net.getDecayAttr(), WeightRole::Vector);
+          noteOptional(net.getDecayBias(), WeightRole::Vector);
+        })
         .Case([&](RouteOp route) {
           noteOptional(route.getSelectionBias(), WeightRole::Vector);
           noteOptional(route.getExpertScale(), WeightRole::Vector);

@@ -24,7 +24,7 @@ struct Claim {
   // the others must be its operands. A narrower head ends in zeros.
   mlir::Value keys, values;
   // Recurrent states: the input `past` stands for state `number` of the replacement's ops before the call, and its output
-  // `present` for that after it (each [1, channels, kept], whose last entries are the op's rows).
+  // `present` for that after it (each [1, channels, kept], whose last entries are a convolution's rows; or what a delta net has).
   struct State {
     mlir::Value past, present;
     int64_t number;

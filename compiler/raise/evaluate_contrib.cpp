@@ -117,7 +117,7 @@ static double geluTanh(double x) {
 }
 static double logistic(double x) { return 1 / (1 + std::exp(-x)); }
 
-// routed + logistic(gate) * shared; the gate has one number for each row.
+// routed + gate * shared; the gate has one number for each row.
 static LogicalResult evaluateGatedAdd(onnx::MsGatedAddOp op, Evaluator &e) {
   Tensor routed = e.get(op.getRouted()), shared = e.get(op.getShared()), gate = e.get(op.getGate());
   if (failed(allFloats(op, {routed, shared, gate})) || routed.rank() == 0 || shared.size() != routed.size() ||
@@ -126,7 +126,7 @@ static LogicalResult evaluateGatedAdd(onnx::MsGatedAddOp op, Evaluator &e) {
   }
   Values out(routed.size());
   for (size_t n = 0; n < out.size(); ++n) {
-    out[n] = routed.f()[n] + logistic(gate.f()[n / routed.shape.back()]) * shared.f()[n];
+    out[n] = routed.f()[n] + gate.f()[n / routed.shape.back()] * shared.f()[n];
   }
   e.set(op->getResult(0), Tensor::of(routed.shape, std::move(out)));
   return success();
@@ -363,8 +363,8 @@ static LogicalResult evaluateStandardAttention(onnx::AttentionOp op, Evaluator &
 
 // Rotary embedding of [1, T, H * d] or [1, H, T, d]; `positions` may be absent: then the tables have a row for each token.
 static LogicalResult evaluateRotaryOp(Operation *op, Evaluator &e, Value input, Value cosTable, Value sinTable,
-                                      Value positions, int64_t headCount, bool interleaved) {
-  Tensor x = e.get(input), cosines = e.get(cosTable), sines = e.get(sinTable), at = optional(e, positions);
+                                      const std::optional<Tensor> &positions, int64_t headCount, bool interleaved) {
+  Tensor x = e.get(input), cosines = e.get(cosTable), sines = e.get(sinTable), at = positions.value_or(Tensor());
   int64_t pairs = cosines.rank() ? cosines.shape.back() : 0;
   bool flat = x.rank() == 3;
   if ((!flat && x.rank() != 4) || x.shape[0] != 1 || pairs < 1 || cosines.shape != sines.shape ||
@@ -389,6 +389,26 @@ static LogicalResult evaluateRotaryOp(Operation *op, Evaluator &e, Value input, 
   rotate(rotated, cosines, sines, rows, interleaved);
   e.set(op->getResult(0), flat ? rowsOf(rotated) : tensorOf(rotated));
   return success();
+}
+
+static std::optional<Tensor> given(Evaluator &e, Value value) {
+  return value ? std::optional<Tensor>(e.get(value)) : std::nullopt;
+}
+
+// Sections take their positions from rows of [3, 1, T]: of text these are the same, and so are the sections.
+static LogicalResult evaluateMultiRotary(onnx::MsMRotaryEmbeddingOp op, Evaluator &e) {
+  Tensor at = e.get(op.getPositionIds());
+  int64_t tokens = at.rank() == 3 ? at.shape[2] : 0;
+  bool fits = at.kind != Kind::Float && at.rank() == 3 && at.shape[0] == 3 && at.shape[1] == 1 && tokens > 0;
+  for (int64_t n = 0; fits && n < at.size(); ++n) {
+    fits = at.i()[n] == at.i()[n % tokens];
+  }
+  if (!fits || op.getIsPackedBatching()) {
+    return op.emitOpError("cannot be evaluated: its positions must be three equal rows [3, 1, T], as text has them");
+  }
+  Tensor row = at.take({1, tokens}, llvm::to_vector(llvm::seq<int64_t>(0, tokens)));
+  return evaluateRotaryOp(op, e, op.getInput(), op.getCosCache(), op.getSinCache(), row, op.getNumHeads(),
+                          op.getInterleaved() != 0);
 }
 
 //===----------------------------------------------------------------------===//
@@ -680,12 +700,13 @@ void addContribOps(EvaluateTable &table) {
   addOp<MsGroupQueryAttentionOp>(table, evaluateGroupQueryAttention);
   addOp<onnx::AttentionOp>(table, evaluateStandardAttention);
   addOp<MsRotaryEmbeddingOp>(table, [](MsRotaryEmbeddingOp op, Evaluator &e) {
-    return evaluateRotaryOp(op, e, op.getInput(), op.getCosCache(), op.getSinCache(), op.getPositionIds(),
-                            op.getNumHeads(), op.getInterleaved() != 0);
+    return evaluateRotaryOp(op, e, op.getInput(), op.getCosCache(), op.getSinCache(),
+                            given(e, op.getPositionIds()), op.getNumHeads(), op.getInterleaved() != 0);
   });
+  addOp<MsMRotaryEmbeddingOp>(table, evaluateMultiRotary);
   addOp<RotaryEmbeddingOp>(table, [](RotaryEmbeddingOp op, Evaluator &e) {
-    return evaluateRotaryOp(op, e, op.getX(), op.getCosCache(), op.getSinCache(), op.getPositionIds(),
-                            op.getNumHeads(), op.getInterleaved() != 0);
+    return evaluateRotaryOp(op, e, op.getX(), op.getCosCache(), op.getSinCache(),
+                            given(e, op.getPositionIds()), op.getNumHeads(), op.getInterleaved() != 0);
   });
   addOp<MsMatMulNBitsOp>(table, evaluateMatMulNBits);
   addOp<MsMoEOp>(table, [](MsMoEOp op, Evaluator &e) { return evaluateMixture(op, e, {}); });

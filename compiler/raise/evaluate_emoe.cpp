@@ -43,6 +43,7 @@ static LogicalResult evaluateNorm(NormOp op, Evaluator &e) {
   }
   int64_t width = x.shape[1] / static_cast<int64_t>(op.getHeads());
   double epsilon = op.getEpsilon().convertToFloat();
+  double offset = op.getOffset().convertToFloat();
   bool rms = op.getKind() == NormKind::Rms;
   Values out(x.size());
   for (int64_t part = 0; part < x.size() / width; ++part) {
@@ -53,7 +54,7 @@ static LogicalResult evaluateNorm(NormOp op, Evaluator &e) {
     }
     double inverse = 1 / std::sqrt(squares / static_cast<double>(width) + epsilon);
     for (int64_t i = 0; i < width; ++i) {
-      out[part * width + i] = (from[i] - mean) * inverse * (*weight)[i] + (bias->empty() ? 0 : (*bias)[i]);
+      out[part * width + i] = (from[i] - mean) * inverse * ((*weight)[i] + offset) + (bias->empty() ? 0 : (*bias)[i]);
     }
   }
   e.set(op.getResult(), Tensor::of(x.shape, std::move(out)));

@@ -15,7 +15,7 @@
 namespace emoe {
 
 // In which order rows lie in a tensor: B = 1, S tokens, H heads, W width (of a head, where there are heads). BSHW also
-// stands for [B, S * H, W].
+// stands for [B, S * H, W] and [S * H, W].
 enum class Form { SW, BSW, S1W, BSHW, BHSW, BHWS };
 
 enum class Kind {
@@ -29,6 +29,7 @@ enum class Kind {
   // Inputs
   TokenIds,    // [1, S]
   Weight,      // a tensor of the file: `view`
+  ShiftedWeight,  // `view` plus `scalar`
   Past,        // cache input `index` of the function, [1, kv_heads, P, head_dim]
   State,       // recurrent state input `index` of the function, [1, channels, kept]
   // Channels first
@@ -52,6 +53,12 @@ enum class Kind {
                // (of all halves: `interleaved` ones are the even and the odd elements)
   RotatedHalf, // (-second half, first half)
   Square, MeanSquare, RootMeanSquare, InverseRootMeanSquare, Normalised,  // steps of an rms norm of `source`; `epsilon`
+  // Gated delta net
+  SumOfSquares, Length,  // of each of `index` parts of the rows `source`, plus `epsilon`; its square root
+  UnitRows,    // each of `index` parts of the rows `source` divided by its length, times `scale`
+  Softplus,    // ln(1 + exp) of the rows `source`
+  ExpWeight,   // exp of the weights `view`; `masked`: minus it
+  Decay,       // `view` * softplus(rows `source` + `bias`); `masked`: -exp(`view`)
   // Rotary embedding
   Angle,       // position * frequency i, i < frequencies / 1, along the last axis (`doubled`: twice)
   AngleT,      // the same along the last axis but one

@@ -1,12 +1,12 @@
-// Recurrent states in claims: the original's lie channels first, [1, width, kept], the oldest entry first; an op's state
-// holds the last ones as rows.
+// Recurrent states in claims: the original's of a convolution lie channels first, [1, width, kept], the oldest entry first; an
+// op's state holds the last ones as rows. Those of delta nets are the same numbers in the same order.
 #include "compiler/raise/prove.h"
 
 using namespace mlir;
 
 namespace emoe {
 
-// Rows of the state that an op of the replacement has; an error if none has it.
+// Rows of the state of the convolution of the replacement that has it, 0 for that of a delta net; an error if none has it.
 static FailureOr<int64_t> rowsOfState(const Claim &claim, int64_t number, Evaluator &evaluator,
                                       ArrayRef<Operation *> replacement) {
   for (Operation *op : replacement) {
@@ -15,13 +15,20 @@ static FailureOr<int64_t> rowsOfState(const Claim &claim, int64_t number, Evalua
       auto weight = evaluator.findWeight(op, conv.getWeightAttr());
       return failed(weight) ? FailureOr<int64_t>(failure()) : FailureOr<int64_t>(weight->getShape()[0] - 1);
     }
+    auto net = dyn_cast<DeltaNetOp>(op);
+    if (net && static_cast<int64_t>(net.getState()) == number) {
+      return 0;
+    }
   }
   return emitError(claim.outputs.front().getLoc())
          << "pattern '" << claim.pattern << "' claims recurrent state " << number << ", which none of its ops has";
 }
 
-// The last `rows` entries of [1, width, kept] as [rows, width].
+// The last `rows` entries of [1, width, kept] as [rows, width]; 0: the state as it is.
 static FailureOr<Tensor> lastEntries(Operation *op, const Tensor &state, int64_t rows) {
+  if (rows == 0) {
+    return state;
+  }
   if (state.rank() != 3 || state.shape[0] != 1 || state.shape[2] < rows) {
     return op->emitError("cannot prove its recurrent state: it is not [1, channels, kept] with ")
            << rows << " entries at least";

@@ -15,6 +15,7 @@ Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
     : module(module), store(store), prover(prover), builder(module.getContext()) {
   // Pattern sets: an op's handlers are tried in this order until one knows what its result means.
   addRecurrentHandlers();
+  addDeltaHandlers();
   addScatteredHandlers();
   addScaledHandlers();
   addShapeHandlers();
@@ -215,8 +216,12 @@ LogicalResult Raiser::replaceAs(Value original, Value rows, Form form, int64_t h
   base.source = meaning.source = result;
   set(result, base);
   if (form == Form::BSHW) {
-    // [1, S, H, W], or [1, S * H, W].
-    SmallVector<int64_t> to{1, -1, width / heads}, extents{1, any, width / heads};
+    // [1, S, H, W], [1, S * H, W], or [S * H, W].
+    SmallVector<int64_t> to{-1, width / heads}, extents{any, width / heads};
+    if (meaning.extents.size() > 2) {
+      to.insert(to.begin(), 1);
+      extents.insert(extents.begin(), 1);
+    }
     if (meaning.extents.size() == 4) {
       to.insert(to.begin() + 2, heads);
       extents.insert(extents.begin() + 2, heads);
@@ -277,6 +282,12 @@ LogicalResult Raiser::describeInputs(func::FuncOp main) {
       } else {
         meaning.kind = Kind::TokenIds;
       }
+    } else if (isInteger && type.getRank() == 3 && type.getDimSize(0) == 3 && name.getValue().contains("position")) {
+      // Time, height and width: of text they are the same.
+      meaning.extents = {3, 1, tokens};
+      meaning.kind = Kind::Iota;
+      meaning.axis = 2;
+      meaning.base = pastLength;
     } else if (isInteger && type.getRank() == 0) {
       // A number that the exporter made a state; whether the model needs it shows later.
     } else if (!isInteger && type.getRank() == 3 && !type.isDynamicDim(1) && !type.isDynamicDim(2)) {
@@ -340,13 +351,32 @@ LogicalResult Raiser::reportOpaque(Operation *op) {
                                    "is another model, please report the exporter and its version";
     }
   }
+  Block &body = *first->getBlock();
+  if (!body.getOps<onnx::SoftplusOp>().empty() && body.getOps<DeltaNetOp>().empty()) {
+    return first->emitError() << "the op " << first->getName().getStringRef()
+                              << " is not part of a pattern that is recognised here, and the graph has a Softplus as state space "
+                                 "layers (Mamba) and gated delta nets written out in plain operators have; these layers are not "
+                                 "supported. Export a gated delta net as LinearAttention with its state (onnxruntime-genai's "
+                                 "builder and mobius do)";
+  }
   return first->emitError() << "the op " << first->getName().getStringRef()
                             << " is not part of a pattern that is recognised here, and the model needs its result; if "
                                "this is a mixture-of-experts decoder, please report the exporter and its version";
 }
 
-// Ops that tokens meet in; each has a cache or a state. A decoder has one a layer.
-static bool isMixer(Operation *op) { return isa<AttentionOp, ShortConvOp>(op); }
+// Ops that tokens meet in: each has a cache or a state.
+static bool hasState(Operation *op) { return isa<AttentionOp, ShortConvOp, DeltaNetOp>(op); }
+
+// Those of which a decoder has one a layer: a convolution that a delta net follows is part of its layer.
+static bool isMixer(Operation *op) {
+  if (!isa<ShortConvOp>(op)) {
+    return hasState(op);
+  }
+  do {
+    op = op->getNextNode();
+  } while (op && !hasState(op));
+  return !isa_and_nonnull<DeltaNetOp>(op);
+}
 
 LogicalResult Raiser::finish(func::FuncOp main) {
   auto ret = cast<func::ReturnOp>(main.getBody().front().getTerminator());
@@ -390,7 +420,7 @@ LogicalResult Raiser::finish(func::FuncOp main) {
           bridge.getRows().replaceAllUsesWith(from.getRows());
         }
       }
-      if (!op.hasTrait<OpTrait::IsTerminator>() && op.use_empty() && !isMixer(&op)) {
+      if (!op.hasTrait<OpTrait::IsTerminator>() && op.use_empty() && !hasState(&op)) {
         op.erase();
         changed = true;
       }
@@ -529,13 +559,19 @@ void Raiser::nameWeights(func::FuncOp main) {
   bool attended = false;
   Value last = logitsOp(main);
   for (Operation &op : main.getBody().front()) {
-    if (isMixer(&op)) {
-      layer = layerBefore(&op);
-      attended = true;
+    if (hasState(&op)) {
+      // A convolution before its layer's mixer is numbered with it.
+      layer = layerBefore(&op) + (isMixer(&op) ? 0 : attended);
+      attended |= isMixer(&op);
       if (auto conv = dyn_cast<ShortConvOp>(op)) {
         name(conv.getWeight(), inLayer("conv"));
         if (conv.getBias()) {
           name(*conv.getBias(), inLayer("conv_bias"));
+        }
+      } else if (auto net = dyn_cast<DeltaNetOp>(op)) {
+        name(net.getDecay(), inLayer("decay"));
+        if (net.getDecayBias()) {
+          name(*net.getDecayBias(), inLayer("decay_bias"));
         }
       }
     } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {

@@ -30,6 +30,10 @@ void Raiser::addDecoderHandlers() {
 }
 
 static bool isFlat(const Meaning &meaning) { return meaning.form == Form::BSW || meaning.form == Form::SW; }
+// Also those of heads one after the other, [S * H, W], of which elementwise ops know nothing.
+static bool isRun(const Meaning &meaning) {
+  return isFlat(meaning) || (meaning.form == Form::BSHW && meaning.extents.size() == 2);
+}
 
 LogicalResult Raiser::embedding(Operation *op) {
   const Meaning table = of(op->getOperand(0)), tokens_ = of(op->getOperand(1));
@@ -180,7 +184,7 @@ LogicalResult Raiser::emitRmsNorm(Operation *op, const Meaning &normalised, Flat
   Value result = builder.create<NormOp>(op->getLoc(), rows.getType(), rows, weights, FlatSymbolRefAttr(),
                                         NormKindAttr::get(builder.getContext(), NormKind::Rms),
                                         builder.getF32FloatAttr(a.epsilon),
-                                        builder.getI64IntegerAttr(perHead ? a.heads : 1));
+                                        builder.getI64IntegerAttr(perHead ? a.heads : 1), builder.getF32FloatAttr(0));
   return replace(op->getResult(0), result, a.form, a.heads, "rms-norm", {a.source});
 }
 
@@ -296,19 +300,19 @@ LogicalResult Raiser::mulRows(Operation *op) {
   auto isSiluOf = [](const Meaning &x, const Meaning &gate) {
     return gate.is(Kind::Sigmoid) && x.source == gate.source;
   };
-  if (isPlainRows(a) && isPlainRows(b) && a.extents == b.extents && a.form == b.form && isFlat(a)) {
+  if (isPlainRows(a) && isPlainRows(b) && a.extents == b.extents && a.form == b.form && isRun(a)) {
     set(op->getResult(0), a);
     Value lhs = toRows(a.source), rhs = toRows(b.source);
     Value product = builder.create<MulOp>(op->getLoc(), lhs.getType(), lhs, rhs);
-    return replace(op->getResult(0), product, a.form, 1, "mul", {a.source, b.source});
+    return replace(op->getResult(0), product, a.form, isFlat(a) ? 1 : a.heads, "mul", {a.source, b.source});
   }
   for (const auto &[x, gate] : {std::pair(a, b), std::pair(b, a)}) {
-    if (isPlainRows(x) && isFlat(x) && isSiluOf(x, gate)) {
+    if (isPlainRows(x) && isRun(x) && isSiluOf(x, gate)) {
       set(op->getResult(0), x);
       Value rows = toRows(x.source);
       Value active = builder.create<ActivateOp>(
           op->getLoc(), rows.getType(), ActivationAttr::get(builder.getContext(), Activation::Silu), rows);
-      return replace(op->getResult(0), active, x.form, 1, "silu", {x.source});
+      return replace(op->getResult(0), active, x.form, isFlat(x) ? 1 : x.heads, "silu", {x.source});
     }
     // A gate: one number for the row (of a shared expert), or one for each element.
     bool byRow = gate.ranked && gate.extents.back() == Extent(1);

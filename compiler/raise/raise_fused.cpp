@@ -16,6 +16,7 @@ void Raiser::addFusedHandlers() {
   for (const char *op : {"com.microsoft.SkipSimplifiedLayerNormalization", "com.microsoft.SkipLayerNormalization"}) {
     add(op, &Raiser::skipNorm);
   }
+  add("Add", &Raiser::shiftWeight);
   add("com.microsoft.GroupQueryAttention", &Raiser::groupQueryAttention);
   add("Attention", &Raiser::standardAttention);
   for (const char *op : {"Split", "Slice"}) {
@@ -23,7 +24,7 @@ void Raiser::addFusedHandlers() {
   }
   add("com.microsoft.GatedAdd", &Raiser::gatedAdd);
   add("Gather", &Raiser::tableRows);
-  for (const char *op : {"RotaryEmbedding", "com.microsoft.RotaryEmbedding"}) {
+  for (const char *op : {"RotaryEmbedding", "com.microsoft.RotaryEmbedding", "com.microsoft.MRotaryEmbedding"}) {
     add(op, &Raiser::rotaryOp);
   }
 }
@@ -47,13 +48,30 @@ LogicalResult Raiser::emitNorm(Value original, Value x, const Meaning &scale, co
   Value input = toRows(rows.source);
   Value result = builder.create<NormOp>(original.getLoc(), input.getType(), input, scaleName, biasName,
                                         NormKindAttr::get(builder.getContext(), kind), builder.getF32FloatAttr(epsilon),
-                                        builder.getI64IntegerAttr(perHead ? rows.heads : 1));
+                                        builder.getI64IntegerAttr(perHead ? rows.heads : 1),
+                                        builder.getF32FloatAttr(scale.is(Kind::ShiftedWeight) ? scale.scalar : 0));
   return replace(original, result, rows.form, rows.heads, kind == NormKind::Rms ? "rms-norm" : "layer-norm", inputs);
 }
 
 static bool fitsLastAxis(const Meaning &vector, const Meaning &rows) {
-  return vector.is(Kind::Weight) && rows.extent(-1).isConstant() &&
+  return (vector.is(Kind::Weight) || vector.is(Kind::ShiftedWeight)) && rows.extent(-1).isConstant() &&
          vector.view.elements() == rows.extent(-1).constant();
+}
+
+// w + 1: exporters of norms whose weights are kept as differences from one.
+LogicalResult Raiser::shiftWeight(Operation *op) {
+  for (int side : {0, 1}) {
+    Meaning vector = of(op->getOperand(side));
+    auto number = scalar(op->getOperand(1 - side));
+    if (vector.is(Kind::Weight) && vector.extents.size() == 1 && number && of(op->getOperand(1 - side)).ranked &&
+        broadcast(vector.extents, of(op->getOperand(1 - side)).extents) == vector.extents) {
+      vector.kind = Kind::ShiftedWeight;
+      vector.scalar = *number;
+      set(op->getResult(0), vector);
+      return success();
+    }
+  }
+  return success();
 }
 
 LogicalResult Raiser::normOp(Operation *op) {
@@ -62,7 +80,7 @@ LogicalResult Raiser::normOp(Operation *op) {
   bool hasBias = op->getNumOperands() > 2;
   const Meaning bias = hasBias ? of(op->getOperand(2)) : Meaning();
   if (!isPlainRows(x) || x.form == Form::BHWS || axisAttr(op, -1, rank) != rank - 1 || !fitsLastAxis(scale, x) ||
-      (hasBias && !fitsLastAxis(bias, x))) {
+      (hasBias && (!bias.is(Kind::Weight) || !fitsLastAxis(bias, x)))) {
     return success();
   }
   NormKind kind = op->getName().stripDialect() == "LayerNormalization" ? NormKind::Layer : NormKind::Rms;
@@ -89,7 +107,7 @@ LogicalResult Raiser::skipNorm(Operation *op) {
   bool flat = x.form == Form::BSW || x.form == Form::SW;
   const Meaning betaMeaning = of(beta);
   if (!isPlainRows(x) || !isPlainRows(skip) || !flat || x.form != skip.form || x.extents != skip.extents ||
-      !fitsLastAxis(gamma, x) || (beta && !fitsLastAxis(betaMeaning, x))) {
+      !fitsLastAxis(gamma, x) || (beta && (!betaMeaning.is(Kind::Weight) || !fitsLastAxis(betaMeaning, x)))) {
     return success();
   }
   Value sum = op->getResult(3);
@@ -200,14 +218,17 @@ LogicalResult Raiser::splitRows(Operation *op) {
 LogicalResult Raiser::gatedAdd(Operation *op) {
   const Meaning routed = of(op->getOperand(0)), shared = of(op->getOperand(1)), gate = of(op->getOperand(2));
   bool flat = routed.form == Form::BSW || routed.form == Form::SW;
-  if (!isPlainRows(routed) || !isPlainRows(shared) || !isPlainRows(gate) || !flat || shared.form != routed.form ||
+  const bool sigmoid = gate.is(Kind::Sigmoid);
+  if (!isPlainRows(routed) || !isPlainRows(shared) || (!isPlainRows(gate) && !sigmoid) || !flat || shared.form != routed.form ||
       shared.extents != routed.extents || gate.extents.back() != Extent(1)) {
     return success();
   }
   set(op->getResult(0), routed);
-  Value lhs = toRows(routed.source), rows = toRows(shared.source), gates = toRows(gate.source);
-  Value factor = builder.create<ActivateOp>(op->getLoc(), gates.getType(),
-                                            ActivationAttr::get(builder.getContext(), Activation::Sigmoid), gates);
+  Value lhs = toRows(routed.source), rows = toRows(shared.source), factor = toRows(gate.source);
+  if (sigmoid) {
+    factor = builder.create<ActivateOp>(op->getLoc(), factor.getType(),
+                                        ActivationAttr::get(builder.getContext(), Activation::Sigmoid), factor);
+  }
   Value scaled = builder.create<ScaleRowsOp>(op->getLoc(), rows.getType(), rows, factor);
   Value sum = builder.create<AddOp>(op->getLoc(), lhs.getType(), lhs, scaled);
   return replace(op->getResult(0), sum, routed.form, 1, "gated add", {routed.source, shared.source, gate.source});
@@ -355,6 +376,12 @@ LogicalResult Raiser::rotaryOp(Operation *op) {
   Value cosTable, sinTable, positionIds;
   if (auto standard = dyn_cast<onnx::RotaryEmbeddingOp>(op)) {
     cosTable = standard.getCosCache(), sinTable = standard.getSinCache(), positionIds = standard.getPositionIds();
+  } else if (auto sections = dyn_cast<onnx::MsMRotaryEmbeddingOp>(op)) {
+    // With the same positions for time, height and width, sections do not matter.
+    cosTable = sections.getCosCache(), sinTable = sections.getSinCache(), positionIds = sections.getPositionIds();
+    if (sections.getIsPackedBatching()) {
+      return success();
+    }
   } else {
     auto contrib = cast<onnx::MsRotaryEmbeddingOp>(op);
     cosTable = contrib.getCosCache(), sinTable = contrib.getSinCache(), positionIds = contrib.getPositionIds();

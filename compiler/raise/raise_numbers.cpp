@@ -464,6 +464,18 @@ LogicalResult Raiser::where(Operation *op) {
     set(op->getResult(0), *always != 0 ? a : b);
     return success();
   }
+  // A choice between rows of a table, or cosines and sines, at the same positions.
+  auto same = [](const TensorView &v, const TensorView &w) {
+    return v.source == w.source && v.first == w.first && v.extents == w.extents && v.strides == w.strides;
+  };
+  const bool sameRows = a.is(Kind::TableRows) && b.is(Kind::TableRows) && same(a.view, b.view);
+  const bool sameWaves = (a.is(Kind::Cosine) || a.is(Kind::Sine)) && a.kind == b.kind && a.frequencies == b.frequencies &&
+                         a.scale == b.scale && a.digits == b.digits && a.doubled == b.doubled &&
+                         a.interleaved == b.interleaved && a.base == b.base;
+  if ((sameRows || sameWaves) && a.extents == b.extents && condition.ranked && broadcast(condition.extents, a.extents) == a.extents) {
+    set(op->getResult(0), a);
+    return success();
+  }
   // A mask as something to add to scores.
   auto x = scalar(op->getOperand(1)), y = scalar(op->getOperand(2));
   constexpr double kVanishes = -1e4;

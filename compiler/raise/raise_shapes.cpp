@@ -86,6 +86,7 @@ void Raiser::addShapeHandlers() {
   add("ReduceSum", &Raiser::sumNumbers);
   add("Concat", &Raiser::joinSequence);
   add("GatherND", &Raiser::gatherTuples);
+  add("Gather", &Raiser::selectPositions);
 }
 
 LogicalResult Raiser::initializer(Operation *op) {
@@ -105,6 +106,25 @@ LogicalResult Raiser::initializer(Operation *op) {
     meaning.view.strides.push_back(stride);
   }
   set(op->getResult(0), meaning);
+  return success();
+}
+
+// Some of the equal rows of positions: of those for time, height and width.
+LogicalResult Raiser::selectPositions(Operation *op) {
+  Meaning data = of(op->getOperand(0));
+  const Meaning indices = of(op->getOperand(1));
+  int64_t rank = data.extents.size(), axis = axisAttr(op, 0, rank);
+  if (!data.is(Kind::Iota) || axis == data.axis || axis < 0 || axis >= rank || !indices.ranked ||
+      indices.extents.size() > 1 || !integers(op->getOperand(1))) {
+    return success();
+  }
+  if (indices.extents.empty()) {
+    data.extents.erase(data.extents.begin() + axis);
+    data.axis -= axis < data.axis;
+  } else {
+    data.extents[axis] = indices.extents[0];
+  }
+  set(op->getResult(0), data);
   return success();
 }
 
@@ -137,6 +157,7 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
   }
   switch (from.kind) {
   case Kind::Rows:
+  case Kind::UnitRows:
   case Kind::Sigmoid: {
     Extent width = from.extent(-1);
     bool flat = from.form == Form::BSW || from.form == Form::SW || from.form == Form::S1W;
@@ -158,12 +179,13 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
                extents[3] * extents[2].constant() == rowWide) {
       meaning.form = Form::BSHW;
       meaning.heads = extents[2].constant();
-    } else if (from.is(Kind::Rows) && extents.size() == 3 && extents[0] == Extent(1) && extents[2].isConstant() &&
-               rowWide.isConstant() && extents[2].constant() > 0 && rowWide.constant() % extents[2].constant() == 0 &&
-               extents[1] == rows * (rowWide.constant() / extents[2].constant())) {
+    } else if (from.is(Kind::Rows) && (extents.size() == 2 || (extents.size() == 3 && extents[0] == Extent(1))) &&
+               extents.back().isConstant() && rowWide.isConstant() && extents.back().constant() > 0 &&
+               rowWide.constant() % extents.back().constant() == 0 &&
+               extents[extents.size() - 2] == rows * (rowWide.constant() / extents.back().constant())) {
       // A token's heads one after the other.
       meaning.form = Form::BSHW;
-      meaning.heads = rowWide.constant() / extents[2].constant();
+      meaning.heads = rowWide.constant() / extents.back().constant();
     } else if (from.is(Kind::Sigmoid)) {
       // Scores of experts in groups.
       meaning = reshaped(*asScores(from), extents);
@@ -240,6 +262,12 @@ bool Raiser::reform(Operation *op, const Meaning &from, Extents extents) {
       return accept();
     }
     break;
+  case Kind::ShiftedWeight:
+  case Kind::SumOfSquares:
+  case Kind::Length:
+  case Kind::Softplus:
+  case Kind::ExpWeight:
+  case Kind::Decay:
   case Kind::AngleT:
   case Kind::Square:
   case Kind::MeanSquare:

@@ -47,6 +47,7 @@ public:
 
 private:
   void addRecurrentHandlers(); // raise_recurrent.cpp
+  void addDeltaHandlers();     // raise_delta.cpp
   void addScatteredHandlers(); // raise_scattered.cpp
   void addShapeHandlers();     // raise_shapes.cpp, raise_numbers.cpp
   void addDecoderHandlers();   // raise_decoder.cpp
@@ -106,6 +107,7 @@ private:
   // shapes and numbers
   mlir::LogicalResult constant(mlir::Operation *op);
   mlir::LogicalResult initializer(mlir::Operation *op);
+  mlir::LogicalResult selectPositions(mlir::Operation *op);
   mlir::LogicalResult shape(mlir::Operation *op);
   mlir::LogicalResult reshape(mlir::Operation *op);
   mlir::LogicalResult squeeze(mlir::Operation *op);
@@ -194,6 +196,7 @@ private:
   // fused ops
   mlir::LogicalResult emitNorm(mlir::Value original, mlir::Value x, const Meaning &scale, const Meaning *bias,
                                NormKind kind, double epsilon, llvm::ArrayRef<mlir::Value> inputs);
+  mlir::LogicalResult shiftWeight(mlir::Operation *op);
   mlir::LogicalResult normOp(mlir::Operation *op);
   mlir::LogicalResult skipNorm(mlir::Operation *op);
   // Rows with some of each head's columns; `input` is where a claim about them starts. Null after an error.
@@ -312,6 +315,17 @@ private:
   mlir::LogicalResult sliceTime(mlir::Operation *op);
   mlir::LogicalResult causalConv(mlir::Operation *op);
   mlir::LogicalResult checkStates(mlir::func::FuncOp main);
+  // gated delta nets
+  mlir::LogicalResult sumOfSquares(mlir::Operation *op);
+  mlir::LogicalResult length(mlir::Operation *op);
+  mlir::LogicalResult unitRows(mlir::Operation *op);
+  mlir::LogicalResult scaleUnitRows(mlir::Operation *op);
+  mlir::LogicalResult softplus(mlir::Operation *op);
+  mlir::LogicalResult expWeight(mlir::Operation *op);
+  mlir::LogicalResult decay(mlir::Operation *op);
+  mlir::LogicalResult linearAttentionGate(mlir::Operation *op);
+  mlir::LogicalResult linearAttention(mlir::Operation *op);
+  mlir::LogicalResult gatedNorm(mlir::Operation *op);
   // routers that write logits for an op
   mlir::LogicalResult sigmoidStep(mlir::Operation *op);
   mlir::LogicalResult shareOfSum(mlir::Operation *op);

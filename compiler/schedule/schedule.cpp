@@ -62,6 +62,8 @@ private:
   LogicalResult planRotary(RotaryOp op);
   LogicalResult planAttention(AttentionOp op);
   LogicalResult planShortConv(ShortConvOp op);
+  LogicalResult planDeltaNet(DeltaNetOp op);
+  template <typename OpT> FailureOr<Attribute> newState(OpT op);
   LogicalResult planRoute(RouteOp op);
   LogicalResult planMoe(MoeOp op);
   LogicalResult planLookAhead(MoeOp op);
@@ -311,27 +313,60 @@ LogicalResult Planner::planAttention(AttentionOp op) {
   return success();
 }
 
-// Every row goes through the state, whichever logits are wanted.
-LogicalResult Planner::planShortConv(ShortConvOp op) {
-  FailureOr<WeightOp> taps = weight(op, op.getWeight());
-  if (failed(taps)) {
-    return failure();
-  }
+// The next recurrent state; its size is not known yet.
+template <typename OpT> FailureOr<Attribute> Planner::newState(OpT op) {
   int64_t state = op.getState();
   if (state != static_cast<int64_t>(states.size())) {
     return op.emitOpError("is number ") << states.size() << " in the program, but has state = " << state;
+  }
+  states.push_back(0);
+  return Attribute(OperandAttr::get(context, OperandKind::State, state));
+}
+
+// Every row goes through the state, whichever logits are wanted.
+LogicalResult Planner::planShortConv(ShortConvOp op) {
+  FailureOr<WeightOp> taps = weight(op, op.getWeight());
+  FailureOr<Attribute> state = newState(op);
+  if (failed(taps) || failed(state)) {
+    return failure();
   }
   KernelSpec spec;
   spec.family = KernelFamily::ShortConv;
   spec.n = taps->getShape()[0];
   spec.k = taps->getShape()[1];
-  states.push_back(operandExtents(spec)[2].fixed);
-  SmallVector<Attribute> operands{operandOf(op.getInput()), weightOperand(op.getWeight()),
-                                  OperandAttr::get(context, OperandKind::State, state),
+  states.back() = operandExtents(spec)[2].fixed;
+  SmallVector<Attribute> operands{operandOf(op.getInput()), weightOperand(op.getWeight()), *state,
                                   defineRows(op.getResult(), false)};
   if (op.getBias()) {
     spec.hasBias = true;
     operands.push_back(weightOperand(*op.getBias()));
+  }
+  call(spec, operands, false, op.getLoc());
+  return success();
+}
+
+LogicalResult Planner::planDeltaNet(DeltaNetOp op) {
+  FailureOr<Attribute> state = newState(op);
+  if (failed(state)) {
+    return failure();
+  }
+  KernelSpec spec;
+  spec.family = KernelFamily::DeltaNet;
+  spec.heads = op.getHeads();
+  spec.kvHeads = op.getKeyHeads();
+  spec.headDim = width(op.getKey()) / spec.kvHeads;
+  spec.n = width(op.getValue()) / spec.heads;
+  spec.scale = op.getScale().convertToFloat();
+  spec.renormalise = op.getNormalise();
+  spec.epsilon = op.getEpsilon().convertToFloat();
+  spec.logDecay = op.getLogDecay();
+  states.back() = operandExtents(spec)[6].fixed;
+  SmallVector<Attribute> operands{operandOf(op.getQuery()), operandOf(op.getKey()), operandOf(op.getValue()),
+                                  operandOf(op.getDecayInput()), operandOf(op.getRateInput()),
+                                  weightOperand(op.getDecay()), *state, defineRows(op.getResult(), false)};
+  if (op.getDecayBias()) {
+    spec.hasBias = true;
+    operands.push_back(weightOperand(*op.getDecayBias()));
   }
   call(spec, operands, false, op.getLoc());
   return success();
@@ -576,6 +611,7 @@ LogicalResult Planner::planOp(Operation *op) {
         spec.heads = norm.getHeads();
         spec.norm = norm.getKind();
         spec.epsilon = norm.getEpsilon().convertToFloat();
+        spec.offset = norm.getOffset().convertToFloat();
         spec.hasBias = norm.getBias().has_value();
         SmallVector<Attribute> operands{operandOf(norm.getInput()), weightOperand(norm.getWeight()),
                                         defineRows(norm.getResult(), wanted)};
@@ -589,6 +625,7 @@ LogicalResult Planner::planOp(Operation *op) {
       .Case([&](RotaryOp rotary) { return planRotary(rotary); })
       .Case([&](AttentionOp attention) { return planAttention(attention); })
       .Case([&](ShortConvOp conv) { return planShortConv(conv); })
+      .Case([&](DeltaNetOp net) { return planDeltaNet(net); })
       .Case([&](RouteOp route) { return planRoute(route); })
       .Case([&](MoeOp moe) { return planMoe(moe); })
       .Case([&](AddOp) {

@@ -153,6 +153,14 @@ LogicalResult ShortConvOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return getBiasAttr() ? verifyWeight(*this, symbols, getBiasAttr(), "bias", 1, channels) : success();
 }
 
+LogicalResult DeltaNetOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  int64_t heads = getHeads();
+  if (failed(verifyWeight(*this, symbols, getDecayAttr(), "decay", 1, heads))) {
+    return failure();
+  }
+  return getDecayBiasAttr() ? verifyWeight(*this, symbols, getDecayBiasAttr(), "decay_bias", 1, heads) : success();
+}
+
 LogicalResult RouteOp::verifySymbolUses(SymbolTableCollection &symbols) {
   int64_t experts = width(getLogits().getType());
   if (getExpertScaleAttr() && failed(verifyWeight(*this, symbols, getExpertScaleAttr(), "expert_scale", 1, experts))) {
@@ -188,6 +196,9 @@ LogicalResult NormOp::verify() {
   }
   if (getBias() && getKind() == NormKind::Rms) {
     return emitOpError("an rms norm has no bias");
+  }
+  if (getKind() == NormKind::Layer && !getOffset().isZero()) {
+    return emitOpError("a layer norm adds nothing to its weights");
   }
   return success();
 }
@@ -245,6 +256,39 @@ LogicalResult AttentionOp::verify() {
 
 LogicalResult ShortConvOp::verify() {
   return static_cast<int64_t>(getState()) < 0 ? emitOpError("state must not be negative") : success();
+}
+
+LogicalResult DeltaNetOp::verify() {
+  int64_t heads = getHeads(), keyHeads = getKeyHeads();
+  if (heads <= 0 || keyHeads <= 0 || heads % keyHeads != 0) {
+    return emitOpError("key_heads (") << keyHeads << ") must divide heads (" << heads << ")";
+  }
+  if (getQuery().getType() != getKey().getType()) {
+    return emitOpError("query and key must have the same type");
+  }
+  if (width(getKey().getType()) % keyHeads != 0 || width(getValue().getType()) % heads != 0) {
+    return emitOpError("key_heads must divide the width of query and key (") << width(getKey().getType())
+           << "), and heads that of value (" << width(getValue().getType()) << ")";
+  }
+  if (width(getDecayInput().getType()) != heads || width(getRateInput().getType()) != heads) {
+    return emitOpError("needs one decay and one rate for each of its ") << heads << " heads, not "
+           << width(getDecayInput().getType()) << " and " << width(getRateInput().getType());
+  }
+  if (getType() != getValue().getType()) {
+    return emitOpError("result must have the value's type");
+  }
+  if (static_cast<int64_t>(getState()) < 0) {
+    return emitOpError("state must not be negative");
+  }
+  if (!(getEpsilon().convertToFloat() >= 0)) {
+    return emitOpError("epsilon must not be negative");
+  }
+  for (Value operand : {getQuery(), getDecayInput(), getRateInput()}) {
+    if (failed(sameTokens(*this, operand.getType(), getType()))) {
+      return failure();
+    }
+  }
+  return success();
 }
 
 LogicalResult ScaleRowsOp::verify() {

@@ -50,11 +50,12 @@ def Emoe_EmbeddingOp : Emoe_Pure<"embedding", [Emoe_NamesWeights]> {
 def Emoe_NormOp : Emoe_Pure<"norm", [Emoe_NamesWeights, AllTypesMatch<["input", "result"]>]> {
   let summary = "Normalise rows, or equal parts of rows, by their mean square (rms) or their variance (layer)";
   let description = [{
-    rms: y = x / sqrt(mean(x^2) + epsilon) * W; layer: y = (x - mean(x)) / sqrt(var(x) + epsilon) * W + B.
+    rms: y = x / sqrt(mean(x^2) + epsilon) * (W + offset); layer: y = (x - mean(x)) / sqrt(var(x) + epsilon) * W + B.
     A row [D] is cut into `heads` parts, each normalised alone with the same W [1, D/heads] (QK-norm).
   }];
   let arguments = (ins Emoe_Rows:$input, FlatSymbolRefAttr:$weight, OptionalAttr<FlatSymbolRefAttr>:$bias,
-                       Emoe_NormKindAttr:$kind, F32Attr:$epsilon, DefaultValuedAttr<I64Attr, "1">:$heads);
+                       Emoe_NormKindAttr:$kind, F32Attr:$epsilon, DefaultValuedAttr<I64Attr, "1">:$heads,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$offset);
   let results = (outs Emoe_Rows:$result);
   let assemblyFormat = "$kind $input $weight attr-dict `:` type($input)";
   let hasVerifier = 1;
@@ -122,6 +123,29 @@ def Emoe_ShortConvOp : Emoe_Op<"short_conv", [Emoe_NamesWeights, AllTypesMatch<[
                        I64Attr:$state);
   let results = (outs Emoe_Rows:$result);
   let assemblyFormat = "$input $weight attr-dict `:` type($input)";
+  let hasVerifier = 1;
+}
+
+def Emoe_DeltaNetOp : Emoe_Op<"delta_net", [Emoe_NamesWeights]> {
+  let summary = "Attend by a state that each token decays and corrects (gated delta net, arXiv 2412.06464)";
+  let description = [{
+    q and k [T, key_heads * d], v [T, heads * e], a and b [T, heads] -> [T, heads * e]. Head h uses query and key head
+    h / (heads / key_heads). `normalise` divides each head's q and k by sqrt(sum of squares + epsilon), and makes zeros of them
+    where that is zero. With f = W[h] (`log_decay`: -exp(W[h])) of `decay` [1, heads], which is not positive,
+    g = exp(f * softplus(a + decay_bias[h])), r = sigmoid(b), and S [d, e] the head's part of the state, each token does
+    S = g * S + r * k (v - k^T (g * S)), y = scale * q^T S.
+    S is recurrent state number `state` of the session, [heads, d, e], zeros at the start of a sequence.
+
+    Example: `%y = emoe.delta_net %q, %k, %v, %a, %b @layer0.decay {heads = 4, key_heads = 2, scale = 0.25 : f32, state = 1,
+    normalise} : (...) -> tensor<?x64xf32>`
+  }];
+  let arguments = (ins Emoe_Rows:$query, Emoe_Rows:$key, Emoe_Rows:$value, Emoe_Rows:$decay_input, Emoe_Rows:$rate_input,
+                       FlatSymbolRefAttr:$decay, OptionalAttr<FlatSymbolRefAttr>:$decay_bias, UnitAttr:$log_decay,
+                       I64Attr:$heads, I64Attr:$key_heads, F32Attr:$scale, UnitAttr:$normalise,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$epsilon, I64Attr:$state);
+  let results = (outs Emoe_Rows:$result);
+  let assemblyFormat = [{ $query `,` $key `,` $value `,` $decay_input `,` $rate_input $decay attr-dict `:`
+                          functional-type(operands, results) }];
   let hasVerifier = 1;
 }
 

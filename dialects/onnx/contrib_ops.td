@@ -161,7 +161,7 @@ def Onnx_MsSkipLayerNormalizationOp : Onnx_Ms<"SkipLayerNormalization", "Layer n
                       Onnx_Tensor:$input_skip_bias_sum);
 }
 def Onnx_MsGatedRMSNormOp : Onnx_Ms<"GatedRMSNorm", "RMS normalisation times an activated gate"> {
-  let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$gate, Onnx_Tensor:$weight, Onnx_Float_<"1e-6f">:$epsilon);
+  let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$weight, Onnx_Tensor:$gate, Onnx_Float_<"1e-6f">:$epsilon);
 }
 def Onnx_MsGeluOp : Onnx_Ms<"Gelu", "Exact gelu (by erf)"> {
   let arguments = (ins Onnx_Tensor:$X);

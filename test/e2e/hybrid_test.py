@@ -1,5 +1,6 @@
-"""Decoders with recurrent states (short convolutions): the same logits, bit for bit, whatever the budget, threads and prefill
-chunk; a reset session starts with empty states; the plan counts them; greedy tokens as the reference has them."""
+"""Decoders with recurrent states (short convolutions, gated delta nets): the same logits, bit for bit, whatever the
+budget, threads and prefill chunk; a reset session starts with empty states; the plan counts them; greedy tokens as the
+reference has them."""
 import hashlib
 import os
 import re
@@ -11,7 +12,8 @@ from support import EMOE_RT, EMOEC, compile_model, logits, need, plan, run, safe
 
 np = need("numpy")
 
-MODELS = ("lfm2_moe-genai-fp32-cpu", "lfm2_moe-hf5-batched_mm")
+MODELS = ("lfm2_moe-genai-fp32-cpu", "lfm2_moe-hf5-batched_mm", "qwen3_5_moe-genai-fp32-cpu", "qwen3_5_moe-genai-int4-cpu",
+          "qwen3_5_moe-mobius-cpu")
 
 
 def digest(array):

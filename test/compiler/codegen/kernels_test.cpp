@@ -245,6 +245,128 @@ TEST_P(KernelTest, ShortConv) {
   }
 }
 
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
+// The whole sequence at once, and cut into calls that pass the state on.
+TEST_P(KernelTest, DeltaNet) {
+  struct Case { int64_t heads, keyHeads, keyWidth, width; bool normalise, bias, log; float epsilon; };
+  for (const Case &c : {Case{1, 1, 1, 1, false, false, false, 0}, {4, 2, 16, 16, true, true, false, 0},
+                        {2, 1, 24, 40, true, false, true, 1e-3f}, {3, 3, 7, 17, false, true, true, 0},
+                        {6, 2, 32, 32, true, true, false, 1e-6f}}) {
+    const int64_t tokens = 9, keys = c.keyHeads * c.keyWidth, values = c.heads * c.width, stride = paddedTo64(values);
+    const int64_t padded = (c.width + 15) / 16 * 16;
+    Floats q = randomFloats(tokens * keys, 1), key = randomFloats(tokens * keys, 2, c.normalise ? 1 : 0.2f);
+    Floats v = randomFloats(tokens * values, 3), a = randomFloats(tokens * c.heads, 4, 3), b = randomFloats(tokens * c.heads, 5, 2);
+    Floats factor = randomFloats(c.heads, 6), bias = randomFloats(c.heads, 7), past = randomFloats(c.heads * c.keyWidth * c.width, 8);
+    if (!c.log) {
+      for (float &f : factor) {
+        f = -std::abs(f);
+      }
+    }
+    if (c.normalise && c.epsilon == 0) {
+      std::fill_n(q.begin() + keys, c.keyWidth, 0.0f); // of the second token's first head: stays zero
+      std::fill_n(key.begin() + 2 * keys, c.keyWidth, 0.0f);
+    }
+    KernelSpec spec;
+    spec.family = KernelFamily::DeltaNet;
+    spec.heads = c.heads;
+    spec.kvHeads = c.keyHeads;
+    spec.headDim = c.keyWidth;
+    spec.n = c.width;
+    spec.scale = 0.7f;
+    spec.renormalise = c.normalise;
+    spec.epsilon = c.epsilon;
+    spec.hasBias = c.bias;
+    spec.logDecay = c.log;
+    std::vector<double> expected(tokens * values), s(past.begin(), past.end());
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t h = 0; h < c.heads; ++h) {
+        const int64_t at = t * keys + h / (c.heads / c.keyHeads) * c.keyWidth, gate = t * c.heads + h;
+        auto unit = [&](const Floats &rows) {
+          std::vector<double> x(rows.begin() + at, rows.begin() + at + c.keyWidth);
+          double sum = std::inner_product(x.begin(), x.end(), x.begin(), double(c.epsilon));
+          for (double &value : x) {
+            value = !c.normalise ? value : sum == 0 ? 0 : value / std::sqrt(sum);
+          }
+          return x;
+        };
+        std::vector<double> qs = unit(q), ks = unit(key);
+        double f = c.log ? -std::exp(double(factor[h])) : factor[h];
+        double decay = std::exp(f * softplus(double(a[gate]) + (c.bias ? bias[h] : 0))), rate = 1 / (1 + std::exp(-double(b[gate])));
+        for (int64_t j = 0; j < c.width; ++j) {
+          double *column = &s[h * c.keyWidth * c.width + j], said = 0, y = 0;
+          for (int64_t i = 0; i < c.keyWidth; ++i) {
+            column[i * c.width] *= decay;
+            said += ks[i] * column[i * c.width];
+          }
+          for (int64_t i = 0; i < c.keyWidth; ++i) {
+            column[i * c.width] += ks[i] * rate * (v[t * values + h * c.width + j] - said);
+            y += qs[i] * column[i * c.width];
+          }
+          expected[t * values + h * c.width + j] = 0.7f * y;
+        }
+      }
+    }
+    auto rowsOfState = [&](const auto &values_) {
+      Floats out(c.heads * c.keyWidth * padded, 0);
+      for (int64_t i = 0; i < static_cast<int64_t>(values_.size()); ++i) {
+        out[i / c.width * padded + i % c.width] = values_[i];
+      }
+      return out;
+    };
+    auto operandsOf = [&](int64_t done, int64_t chunk, const Bytes &state) {
+      auto part = [&](const Floats &rows, int64_t width) {
+        return rowsOf(Floats(rows.begin() + done * width, rows.begin() + (done + chunk) * width), width);
+      };
+      std::vector<Bytes> operands{part(q, keys), part(key, keys), part(v, values), part(a, c.heads), part(b, c.heads),
+                                  bytesOf(factor), state, poison(chunk * stride)};
+      if (c.bias) {
+        operands.push_back(bytesOf(bias));
+      }
+      return operands;
+    };
+    Floats first;
+    for (const std::vector<int64_t> &chunks : {std::vector<int64_t>{9}, {1, 3, 5}, {2, 2, 2, 2, 1}}) {
+      Floats got;
+      Bytes carried = bytesOf(rowsOfState(past));
+      for (int64_t done = 0; int64_t chunk : chunks) {
+        KernelCall call;
+        call.tokens = chunk;
+        call.operands = operandsOf(done, chunk, carried);
+        run(spec, call);
+        carried = call.operands[6];
+        Floats out = unpad(call.operands[7], values);
+        got.insert(got.end(), out.begin(), out.end());
+        done += chunk;
+      }
+      expectNear(got, expected, 1e-4, 1e-4, kernelName(spec));
+      Floats left = valuesOf(carried);
+      Floats wanted = rowsOfState(s);
+      expectNear(left, std::vector<double>(wanted.begin(), wanted.end()), 1e-4, 1e-4, kernelName(spec) + " state");
+      first = first.empty() ? got : first;
+      ASSERT_EQ(got, first) << "another chunk, other bits";
+    }
+    // Tiles are independent: the last one alone, which also writes the padding.
+    KernelCall last;
+    last.tokens = tokens;
+    last.firstTile = c.heads * (padded / 16) - 1;
+    last.lastTile = last.firstTile + 1;
+    last.operands = operandsOf(0, tokens, bytesOf(rowsOfState(past)));
+    run(spec, last);
+    Floats rows = valuesOf(last.operands[7]);
+    for (int64_t i = 0; i < tokens * stride; ++i) {
+      const int64_t column = i % stride;
+      if (column >= values) {
+        ASSERT_EQ(rows[i], 0) << i;
+      } else if (column < values - c.width + (padded - 16)) {
+        ASSERT_TRUE(std::isnan(rows[i])) << i;
+      } else {
+        ASSERT_EQ(rows[i], first[i / stride * values + column]) << i;
+      }
+    }
+  }
+}
+
 TEST_P(KernelTest, Elementwise) {
   for (int64_t width : {1, 17, 64, 100}) {
     int64_t tokens = 3;
@@ -297,6 +419,7 @@ TEST_P(KernelTest, Norm) {
       spec.norm = kind;
       spec.epsilon = 1e-5f;
       spec.hasBias = kind == NormKind::Layer;
+      spec.offset = kind == NormKind::Rms && c.heads == 2 ? 1 : 0;
       Floats x = randomFloats(tokens * c.k, 5), w = randomFloats(part, 6), bias = randomFloats(part, 7);
       KernelCall call;
       call.tokens = tokens;
@@ -316,7 +439,8 @@ TEST_P(KernelTest, Norm) {
           squares += (x[start + i] - mean) * (x[start + i] - mean) / double(part);
         }
         for (int64_t i = 0; i < part; ++i) {
-          expected.push_back((x[start + i] - mean) / std::sqrt(squares + 1e-5f) * w[i] + (spec.hasBias ? bias[i] : 0));
+          expected.push_back((x[start + i] - mean) / std::sqrt(squares + 1e-5f) * (w[i] + spec.offset) +
+                             (spec.hasBias ? bias[i] : 0));
         }
       }
       expectNear(unpad(call.operands[2], c.k), expected, 2e-6, 2e-6, kernelName(spec));
@@ -823,6 +947,13 @@ TEST(Targets, WithFusedMultiplyAddAgreeBitForBit) {
   route.family = KernelFamily::Route;
   route.n = width;
   route.topK = 6;
+  KernelSpec net;
+  net.family = KernelFamily::DeltaNet;
+  net.heads = 2;
+  net.kvHeads = 1;
+  net.headDim = width;
+  net.n = width / 2;
+  net.renormalise = true;
   KernelSpec conv;
   conv.family = KernelFamily::ShortConv;
   conv.n = 3;
@@ -834,9 +965,12 @@ TEST(Targets, WithFusedMultiplyAddAgreeBitForBit) {
     const uint16_t rounded = floatToHalf(x);
     halves.insert(halves.end(), {static_cast<uint8_t>(rounded), static_cast<uint8_t>(rounded >> 8)});
   }
+  Bytes gates = rowsOf(randomFloats(tokens * 2, 26), 2);
   struct Case { KernelSpec spec; std::vector<Bytes> operands; };
   for (const Case &c : {Case{norm, {rows, vector, out}}, Case{silu, {rows, out}}, Case{rotary, {rows, vector, out}},
                         Case{conv, {rows, bytesOf(randomFloats(3 * width, 23)), bytesOf(randomFloats(2 * width, 24)), out}},
+                        Case{net, {rows, rows, rows, gates, gates, bytesOf({-0.5f, -2.0f}),
+                                   bytesOf(randomFloats(2 * width * ((width / 2 + 15) / 16 * 16), 25)), out}},
                         Case{attention, {rows, cache, cache, out}}, Case{half, {rows, halves, halves, out}},
                         Case{route, {rows, poison(6 * tokens), poison(6 * tokens)}}}) {
     std::vector<Bytes> first;

@@ -55,7 +55,7 @@ func.func @main(%ids: tensor<1x?xi64> {onnx.name = "input_ids"}) -> tensor<1x?x3
   %slotColumn0 = onnx.Unsqueeze %slotFlat0, %last : (tensor<?xi64>, tensor<1xi64>) -> tensor<?x1xi64>
   %tokenColumn0 = onnx.Unsqueeze %tokenFlat0, %last : (tensor<?xi64>, tensor<1xi64>) -> tensor<?x1xi64>
   %pair0 = onnx.Concat %slotColumn0, %tokenColumn0 {axis = -1 : i64} : (tensor<?x1xi64>, tensor<?x1xi64>) -> tensor<?x2xi64>
-  // expected-error @+1 {{the op onnx.GatherND is not part of a pattern that is recognised}}
+  // expected-error @+1 {{the op onnx.GatherND uses the chosen experts in a way that is not recognised here}}
   %share0 = onnx.GatherND %weights, %pair0 : (tensor<?x1xf32>, tensor<?x2xi64>) -> tensor<?xf32>
   %column0 = onnx.Unsqueeze %share0, %last : (tensor<?xf32>, tensor<1xi64>) -> tensor<?x1xf32>
   %e0 = onnx.Mul %d0, %column0 : (tensor<?x16xf32>, tensor<?x1xf32>) -> tensor<?x16xf32>

@@ -108,7 +108,7 @@ func.func @main(%ids: tensor<1x?xi64> {onnx.name = "input_ids"}) -> tensor<1x?x3
   %logs = onnx.Log %clipped : (tensor<?x2xf32>) -> tensor<?x2xf32>
   %size = onnx.Shape %scores : (tensor<?x4xf32>) -> tensor<2xi64>
   %away = onnx.ConstantOfShape %size {value = dense<-1.0e1> : tensor<1xf32>} : (tensor<2xi64>) -> tensor<?x4xf32>
-  // expected-error @+1 {{the op onnx.ScatterElements is not part of a pattern that is recognised here}}
+  // expected-error @+1 {{the op onnx.ScatterElements uses the chosen experts in a way that is not recognised here}}
   %written = onnx.ScatterElements %away, %chosen, %logs {axis = 1 : i64}
       : (tensor<?x4xf32>, tensor<?x2xi64>, tensor<?x2xf32>) -> tensor<?x4xf32>
   %y = onnx.com.microsoft.MoE %h, %written, %fc1, %fc2
@@ -165,7 +165,7 @@ func.func @main(%ids: tensor<1x?xi64> {onnx.name = "input_ids"}) -> tensor<1x?x3
   %divisor = onnx.Add %sum, %epsilon : (tensor<?x1xf32>, tensor<f32>) -> tensor<?x1xf32>
   %share2 = onnx.Div %sum, %divisor : (tensor<?x1xf32>, tensor<?x1xf32>) -> tensor<?x1xf32>
   %share = onnx.Reshape %share2, %perToken : (tensor<?x1xf32>, tensor<3xi64>) -> tensor<1x?x1xf32>
-  // expected-error @+1 {{the op onnx.Clip is not part of a pattern that is recognised here}}
+  // expected-error @+1 {{the op onnx.Clip uses the chosen experts in a way that is not recognised here}}
   %clipped = onnx.Clip %weights, %tiny {operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<?x2xf32>, tensor<f32>) -> tensor<?x2xf32>
   %logs = onnx.Log %clipped : (tensor<?x2xf32>) -> tensor<?x2xf32>
   %size = onnx.Shape %scores : (tensor<?x4xf32>) -> tensor<2xi64>

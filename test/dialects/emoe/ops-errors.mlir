@@ -556,3 +556,94 @@ func.func @capacity(%l: tensor<?x8xf32>) {
   %i, %w = emoe.route softmax %l {top_k = 1, capacity = -1} : (tensor<?x8xf32>) -> (tensor<?x1xi32>, tensor<?x1xf32>)
   return
 }
+
+// -----
+
+// expected-note @+1 {{the weight is here}}
+emoe.weight @w [1, 3] <"w", 0, f32, [3, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{decay @w must be [1, 4], not [1, 3]}}
+  %y = emoe.delta_net %q, %q, %q, %g, %g @w {heads = 4, key_heads = 2, scale = 1.0 : f32, state = 0} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 4] <"w", 0, f32, [4, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{decay_bias @none is not an emoe.weight of this module}}
+  %y = emoe.delta_net %q, %q, %q, %g, %g @w {heads = 4, key_heads = 2, scale = 1.0 : f32, state = 0, decay_bias = @none} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 4] <"w", 0, f32, [4, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{key_heads (3) must divide heads (4)}}
+  %y = emoe.delta_net %q, %q, %q, %g, %g @w {heads = 4, key_heads = 3, scale = 1.0 : f32, state = 0} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 4] <"w", 0, f32, [4, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{query and key must have the same type}}
+  %y = emoe.delta_net %q, %g, %q, %g, %g @w {heads = 4, key_heads = 2, scale = 1.0 : f32, state = 0} : (tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 3] <"w", 0, f32, [3, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{key_heads must divide the width of query and key (8), and heads that of value (8)}}
+  %y = emoe.delta_net %q, %q, %q, %g, %g @w {heads = 3, key_heads = 3, scale = 1.0 : f32, state = 0} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 4] <"w", 0, f32, [4, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{needs one decay and one rate for each of its 4 heads, not 4 and 8}}
+  %y = emoe.delta_net %q, %q, %q, %g, %q @w {heads = 4, key_heads = 2, scale = 1.0 : f32, state = 0} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 4] <"w", 0, f32, [4, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{result must have the value's type}}
+  %y = emoe.delta_net %q, %q, %q, %g, %g @w {heads = 4, key_heads = 2, scale = 1.0 : f32, state = 0} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 4] <"w", 0, f32, [4, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{state must not be negative}}
+  %y = emoe.delta_net %q, %q, %q, %g, %g @w {heads = 4, key_heads = 2, scale = 1.0 : f32, state = -1} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 4] <"w", 0, f32, [4, 1]>
+func.func @f(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>) {
+  // expected-error @+1 {{epsilon must not be negative}}
+  %y = emoe.delta_net %q, %q, %q, %g, %g @w {heads = 4, key_heads = 2, scale = 1.0 : f32, state = 0, epsilon = -1.0 : f32} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+emoe.weight @w [1, 8] <"w", 0, f32, [8, 1]>
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{a layer norm adds nothing to its weights}}
+  %y = emoe.norm layer %x @w {epsilon = 1.0e-5 : f32, offset = 1.0 : f32} : tensor<?x8xf32>
+  return
+}

@@ -33,6 +33,10 @@ func.func @parts(%ids: tensor<?xi32>, %narrow: tensor<?x4xf32>) -> tensor<?x8xf3
   %q = emoe.linear %l @square {bias = @vector} : (tensor<?x8xf32>) -> tensor<?x8xf32>
   // CHECK: emoe.short_conv %{{.*}} @taps {bias = @vector, state = 0 : i64} : tensor<?x8xf32>
   %conv = emoe.short_conv %l @taps {bias = @vector, state = 0} : tensor<?x8xf32>
+  // CHECK: emoe.delta_net %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} @vector {decay_bias = @vector, epsilon = 9.99999997E-7 : f32, heads = 8 : i64, key_heads = 4 : i64, log_decay, normalise, scale = 5.000000e-01 : f32, state = 1 : i64}
+  %net = emoe.delta_net %l, %l, %l, %l, %l @vector
+      {heads = 8, key_heads = 4, scale = 0.5 : f32, decay_bias = @vector, log_decay, normalise, epsilon = 1.0e-6 : f32, state = 1}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
   // CHECK: emoe.rotary half %{{.*}} {heads = 2 : i64, inv_freq = array<f32: 1.000000e+00, 1.000000e-01>}
   %r = emoe.rotary half %q {heads = 2, inv_freq = array<f32: 1.0, 0.1>} : tensor<?x8xf32>
   // CHECK: emoe.rotary interleaved %{{.*}} {digits = 11 : i64, heads = 1 : i64, inv_freq = array<f32: 1.000000e+00>, magnitude = 5.000000e-01 : f32}

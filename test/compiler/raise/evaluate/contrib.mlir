@@ -18,7 +18,7 @@ func.func @skip() -> (tensor<1x1x2xf32>, tensor<1x1x2xf32>) {
 func.func @gated_add() -> tensor<1x2xf32> {
   %r = onnx.constant dense<[[1.0, 2.0]]> : tensor<1x2xf32>
   %s = onnx.constant dense<[[4.0, 8.0]]> : tensor<1x2xf32>
-  %g = onnx.constant dense<[[0.0]]> : tensor<1x1xf32>
+  %g = onnx.constant dense<[[0.5]]> : tensor<1x1xf32>
   %0 = onnx.com.microsoft.GatedAdd %r, %s, %g : (tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x1xf32>) -> tensor<1x2xf32>
   return %0 : tensor<1x2xf32>
 }
