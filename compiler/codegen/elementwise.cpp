@@ -8,7 +8,7 @@ mlir::LogicalResult emitElementwise(KernelBuilder &k) {
   const KernelSpec &spec = k.spec;
   bool unary = spec.family == KernelFamily::Activate || spec.family == KernelFamily::Scale;
   bool byRow = spec.family == KernelFamily::ScaleRows;
-  int64_t stride = static_cast<int64_t>(f32RowBytes(spec.k)), strideB = byRow ? f32RowBytes(1) : stride;
+  int64_t stride = static_cast<int64_t>(f32RowBytes(spec.k)), strideB = !byRow ? stride : spec.packedFactor ? 4 : f32RowBytes(1);
   Expr a = k.operand(0), b = k.operand(unary ? 0 : 1), out = k.operand(unary ? 1 : 2);
   k.forTiles([&](Expr t) {
     Expr row = t * double(stride);

@@ -51,6 +51,7 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("bias_behind", spec.biasBehind, "bias_behind");
   visit("has_scale", spec.hasScale, "scaled");
   visit("log_decay", spec.logDecay, "log");
+  visit("packed_factor", spec.packedFactor, "packed");
   visit("groups", spec.groups, "groups");
   visit("top_groups", spec.topGroups, "of");
   visit("group_top", spec.groupTop, "by");
@@ -270,7 +271,7 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
   case KernelFamily::Scale:
     return {rows(spec.k), rows(spec.k)};
   case KernelFamily::ScaleRows:
-    return {rows(spec.k), rows(1), rows(spec.k)};
+    return {rows(spec.k), spec.packedFactor ? list(1) : rows(1), rows(spec.k)};
   case KernelFamily::Slice:
     return {rows(spec.k), rows(spec.heads * spec.headDim)};
   case KernelFamily::Concat:

@@ -36,7 +36,8 @@ enum class KernelFamily {
   Add, Mul,   // a, b f32 rows [T, k], out f32 rows                                           tile: a token
   Activate,   // x f32 rows [T, k], out f32 rows                                              tile: a token
   Scale,      // x f32 rows [T, k], out f32 rows: out = scale * x                             tile: a token
-  ScaleRows,  // x f32 rows [T, k], factor f32 rows [T, 1], out f32 rows [T, k]               tile: a token
+  ScaleRows,  // x f32 rows [T, k], factor f32 rows [T, 1] (f32 [T] if packedFactor, as Route writes the weights of one
+              // expert), out f32 rows [T, k]                                                 tile: a token
   Slice,      // x f32 rows [T, k], out f32 rows [T, heads * headDim]: columns start .. start + headDim of each of
               // `heads` parts, zeros beyond it                                               tile: a token
   Concat,     // a f32 rows [T, k], b f32 rows [T, n], out f32 rows: each of `heads` parts of a followed by a part of
@@ -68,6 +69,7 @@ struct KernelSpec {
   bool gated = false, hasBias = false, hasResidual = false, hasSinks = false;
   bool hasScale = false;  // Route: a factor for each expert
   bool logDecay = false;  // DeltaNet
+  bool packedFactor = false;  // ScaleRows
   bool softmaxAfter = false, renormalise = false;
   int64_t groups = 1, topGroups = 1, groupTop = 1;  // Route
   NormKind norm = NormKind::Rms;

@@ -9,6 +9,7 @@ void Raiser::addLoopHandlers() {
   add("OneHot", &Raiser::oneHot);
   add("ReduceSum", &Raiser::hitExperts);
   add("Gather", &Raiser::choiceGather);
+  add("Gather", &Raiser::selectWeight);
   add("NonZero", &Raiser::nonZero);
   for (const char *op : {"Split", "Gather"}) {
     add(op, &Raiser::splitPairs);
@@ -94,6 +95,24 @@ LogicalResult Raiser::choiceGather(Operation *op) {
     meaning.route = data.route;
     set(op->getResult(0), reshaped(meaning, extents));
   }
+  return success();
+}
+
+// One expert's part of stacked weights.
+LogicalResult Raiser::selectWeight(Operation *op) {
+  const Meaning stack = of(op->getOperand(0));
+  auto expert = integer(op->getOperand(1));
+  if (!stack.is(Kind::Weight) || stack.view.extents.size() < 2 || axisAttr(op, 0, stack.extents.size()) != 0 || !expert ||
+      !of(op->getOperand(1)).extents.empty()) {
+    return success();
+  }
+  const int64_t count = stack.view.extents[0], at = *expert < 0 ? *expert + count : *expert;
+  if (at < 0 || at >= count) {
+    return op->emitError() << "takes expert " << *expert << " of " << count;
+  }
+  Meaning meaning = stack;
+  meaning.view = stack.view.selected(0, at);
+  set(op->getResult(0), reshaped(meaning, Extents(stack.extents.begin() + 1, stack.extents.end())));
   return success();
 }
 

@@ -286,6 +286,7 @@ private:
   mlir::LogicalResult oneHot(mlir::Operation *op);
   mlir::LogicalResult hitExperts(mlir::Operation *op);
   mlir::LogicalResult choiceGather(mlir::Operation *op);
+  mlir::LogicalResult selectWeight(mlir::Operation *op);
   mlir::LogicalResult nonZero(mlir::Operation *op);
   mlir::LogicalResult splitPairs(mlir::Operation *op);
   mlir::LogicalResult pairIndex(mlir::Operation *op);

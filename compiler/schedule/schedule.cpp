@@ -648,6 +648,7 @@ LogicalResult Planner::planOp(Operation *op) {
       })
       .Case([&](ScaleRowsOp) {
         spec.family = KernelFamily::ScaleRows;
+        spec.packedFactor = isa_and_nonnull<RouteOp>(op->getOperand(1).getDefiningOp());
         return planElementwise(op, spec);
       })
       .Case<SliceHeadsOp, ConcatHeadsOp>([&](auto columns) {

@@ -1,5 +1,6 @@
 #include "compiler/simplify/simplify.h"
 
+#include "compiler/simplify/unroll.h"
 #include "dialects/onnx/onnx.h"
 #include "mlir/IR/Dominance.h"
 #include "mlir/IR/PatternMatch.h"
@@ -76,6 +77,7 @@ LogicalResult simplify(ModuleOp module) {
       continue;
     }
     refineCaches(function);
+    unrollLoops(function);
     function.walk([&](Operation *op) {
       Value source = passedOn(op);
       if (source && op->getNumResults() >= 1) {
@@ -117,7 +119,7 @@ public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(SimplifyPass)
   StringRef getArgument() const override { return "simplify"; }
   StringRef getDescription() const override {
-    return "Drop casts between float types, identities, repeated and unused ops";
+    return "Write out loops over experts; drop casts between float types, identities, repeated and unused ops";
   }
   void runOnOperation() override {
     if (failed(simplify(getOperation()))) {

@@ -6,7 +6,7 @@
 
 namespace emoe {
 
-// Float types are storage: casts between them go, as do identities and inference-time dropouts, operations that are
+// Loops of a known length are written out (unroll.h). Float types are storage: casts between them go, as do identities and inference-time dropouts, operations that are
 // computed twice (exporters repeat shapes and positions for every layer), and what nothing needs.
 mlir::LogicalResult simplify(mlir::ModuleOp module);
 

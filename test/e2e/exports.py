@@ -1,5 +1,5 @@
 """Exports that no tool wrote: a decoder of two layers from seeded choices of sizes, spellings, rotary scalings, routers
-(ONNX_MOE.md section 3) and forms of experts (P0 to P4, P7). What exporters do differently is a choice here; a case names the
+(ONNX_MOE.md section 3) and forms of experts (P0 to P5, P7). What exporters do differently is a choice here; a case names the
 choices that it took."""
 import math
 import os
@@ -16,6 +16,16 @@ ROUTERS = {
     "deepseek-v3": ("groups", "1e-20"), "deepseek-v2": ("softmax", "scale"), "glm": ("sigmoid+", "1e-20"),
     "gemma": ("softmax", "experts"), "nemotron": ("sigmoid+", "1e-20"), "llama-4": ("none", "sigmoid"),
 }
+
+
+def reads(node):
+    """Names that the node and its subgraphs read; those of subgraphs' own values are of no other node."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            names |= reads(inner)
+        names |= {value.name for value in attribute.g.output}
+    return names
 
 
 class Graph:
@@ -101,6 +111,8 @@ class Decoder(Graph):
         self.form = choose("experts' form", "P0", "P1", "P2", "P3", "P3nd", "P3right", "P4")
         if self.router in ("ernie", "lfm2", "deepseek-v3", "glm", "gemma", "nemotron") and self.form == "P0":
             self.form = self.said["experts' form"] = "P3"
+        if seed % 8 == 3 and "experts' form" not in fixed:
+            self.form = self.said["experts' form"] = "P5"
         if seed % 8 == 7 and "experts' form" not in fixed:  # Llama 4's router and experts belong together
             self.form, self.router, self.top = "P7", "llama-4", 1
             self.said.update({"experts' form": "P7", "router": "llama-4", "top": 1, "expert bias": False})
@@ -381,7 +393,7 @@ class Decoder(Graph):
         users = {}
         missing = {}
         for index, node in enumerate(waiting):
-            needs = {name for name in node.input if name in made}
+            needs = {name for name in reads(node) if name in made}
             missing[index] = len(needs)
             for name in needs:
                 users.setdefault(name, []).append(index)
@@ -397,6 +409,17 @@ class Decoder(Graph):
                         ready.append(user)
                 done.add(name)
         self.nodes = result
+
+    def subgraph(self, inputs, make):
+        """A graph with the inputs [(element type, shape or None)] and what `make(names of inputs)` gives as outputs
+        [(name, element type)]; it sees all values outside."""
+        outside, self.nodes = self.nodes, []
+        names = [self.name("inner") for _ in inputs]
+        results = [(self.op("Identity", value), element) for value, element in make(*names)]
+        nodes, self.nodes = self.nodes, outside
+        value = self.onnx.helper.make_tensor_value_info
+        return self.onnx.helper.make_graph(nodes, self.name("body"), [value(n, t, shape) for n, (t, shape) in zip(names, inputs)],
+                                           [value(n, t, None) for n, t in results])
 
     def feeds(self, tokens):
         past = np.zeros((1, self.kv_heads, 0, self.head), np.float32)

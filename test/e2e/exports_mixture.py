@@ -92,7 +92,7 @@ def mixture(g, x):
     if g.form == "P7":
         return g.op("Reshape", scaled(g, x, flat), g.constant([1, -1, g.hidden]))
     weights, ids = route(g, flat)
-    rows = {"P1": dense, "P2": loop, "P4": grouped}.get(g.form, gathered)(g, flat, weights, ids)
+    rows = {"P1": dense, "P2": loop, "P4": grouped, "P5": controlled}.get(g.form, gathered)(g, flat, weights, ids)
     return g.op("Reshape", rows, g.constant([1, -1, g.hidden]))
 
 
@@ -164,6 +164,54 @@ def loop(g, x, weights, ids):
         at = g.op("Unsqueeze", tokens, g.constant([-1]))
         total = g.op("ScatterND", total, at, g.op("Mul", y, share), reduction="add")
     return total
+
+
+def controlled(g, x, weights, ids):
+    """P5: a Loop or a Scan over experts, whose matrices are stacked; perhaps an If skips those that no token chose."""
+    types = g.onnx.TensorProto
+    choice = g.op("Transpose", g.op("OneHot", ids, g.constant([g.experts]), g.constant([0, 1])), perm=[2, 1, 0])
+    zeros = g.op("ConstantOfShape", g.op("Shape", x))
+    shapes = [(g.hidden, g.width)] * (2 if g.said["gated"] else 1) + [(g.width, g.hidden)]
+    stacks = [g.floats(g.experts, *shape, scale=shape[0] ** -0.5) for shape in shapes]
+    biases = [g.floats(g.experts, shape[1], scale=0.3) for shape in shapes] if g.said["expert bias"] else []
+    skips = g.choose("skips", "by length", "by sum", "never")
+
+    def expert(own, total, parts):
+        matrices, added = parts[:len(shapes)], parts[len(shapes):]
+
+        def product(rows, index):
+            y = g.op("MatMul", rows, matrices[index])
+            return g.op("Add", y, added[index]) if added else y
+
+        def work():
+            slots, tokens = g.op("Split", pairs or g.op("NonZero", own), outputs=2, axis=0, num_outputs=2)
+            slots, tokens = (g.op("Squeeze", part, g.constant([0])) for part in (slots, tokens))
+            rows = g.op("Gather", x, tokens, axis=0)
+            active = activation(g, form(g), product(rows, 0))
+            y = product(g.op("Mul", active, product(rows, 1)) if g.said["gated"] else active, len(shapes) - 1)
+            pair = g.op("Concat", *(g.op("Unsqueeze", part, g.constant([-1])) for part in (tokens, slots)), axis=-1)
+            share = g.op("Unsqueeze", g.op("GatherND", weights, pair), g.constant([-1]))
+            at = g.op("Unsqueeze", tokens, g.constant([-1]))
+            return [(g.op("ScatterND", total, at, g.op("Mul", y, share), reduction="add"), types.FLOAT)]
+        pairs = g.op("NonZero", own) if skips != "by sum" else None
+        if skips == "never":
+            return work()[0][0]
+        if skips == "by sum":
+            count = g.op("ReduceSum", own, keepdims=0)
+        else:
+            count = g.op("Gather", g.op("Shape", pairs), g.constant(1), axis=0)
+        then, other = g.subgraph([], work), g.subgraph([], lambda: [(total, types.FLOAT)])
+        return g.op("If", g.op("Greater", count, g.constant(0)), then_branch=then, else_branch=other)
+    if g.choose("control", "Loop", "Scan") == "Loop":
+        def body(i, going, total):
+            parts = [g.op("Gather", stack, i, axis=0) for stack in (choice, *stacks, *biases)]
+            return [(going, types.BOOL), (expert(parts[0], total, parts[1:]), types.FLOAT)]
+        inner = g.subgraph([(types.INT64, []), (types.BOOL, []), (types.FLOAT, None)], body)
+        return g.op("Loop", g.constant(g.experts), g.constant(True, np.bool_), zeros, body=inner)
+    parts = [choice, *stacks, *biases]
+    inner = g.subgraph([(types.FLOAT, None), (types.INT64, None)] + [(types.FLOAT, None)] * (len(parts) - 1),
+                       lambda total, own, *rest: [(expert(own, total, rest), types.FLOAT)])
+    return g.op("Scan", zeros, *parts, body=inner, num_scan_inputs=len(parts))
 
 
 def gathered(g, x, weights, ids):

@@ -51,8 +51,8 @@ the exporter's graph computes from the latents; values are stored as wide as key
 latents would.
 
 test/e2e/exports_test.py compiles exports that no tool wrote (sizes, spellings, rotary scalings, routers and forms of experts by
-seed) and compares them with ONNX Runtime; what it does not ask for is Loop, Scan and If over experts (P5) and experts whose input
-is scaled (P7): these are refused.
+seed) and compares them with ONNX Runtime: P0 to P5 (Loop and Scan over experts, with and without an If that skips those that no
+token chose) and P7 (Llama 4: one expert a token, whose input is scaled). More than one expert with a scaled input is refused.
 
 Import, proofs and plan of a loop over 128 experts unrolled in each layer (P2), by `python3 test/e2e/scale_test.py --layers 12 24 48`, alone
 on the machine; the script fails if time grows faster than nodes:

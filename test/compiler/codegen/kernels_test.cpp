@@ -125,6 +125,10 @@ TEST_P(KernelTest, Scale) {
     rows.operands = {rowsOf(x, width), rowsOf(factors, 1), poison(tokens * paddedTo64(width))};
     run(byRow, rows);
     Floats gotRows = unpad(rows.operands[2], width);
+    byRow.packedFactor = true;
+    rows.operands = {rowsOf(x, width), bytesOf(factors), poison(tokens * paddedTo64(width))};
+    run(byRow, rows);
+    ASSERT_EQ(unpad(rows.operands[2], width), gotRows);
     for (size_t i = 0; i < x.size(); ++i) {
       ASSERT_EQ(got[i], x[i] * 0.3f);
       ASSERT_EQ(gotRows[i], x[i] * factors[i / width]);
