@@ -10,7 +10,7 @@ namespace emoe {
 
 void Raiser::addMixerHandlers() {
   for (const char *op : {"ReduceMax", "ArgMax", "Abs", "Max", "Sub", "Div", "Greater", "Where", "Softmax",
-                         "GatherElements", "ScatterElements"}) {
+                         "TopK", "GatherElements", "ScatterElements"}) {
     add(op, &Raiser::mixerStep);
   }
   add("Concat", &Raiser::joinRounds);
@@ -63,18 +63,29 @@ LogicalResult Raiser::mixerStep(Operation *op) {
     if (axisAttr(op, 0, rank) == rank - 1 && intAttr(op, "keepdims", 1) && !intAttr(op, "select_last_index", 0)) {
       return step(*left, MixerStep::Chosen, 1);
     }
-  } else if (name == "Abs" && isPlainRows(a)) {
-    return step(a, MixerStep::Magnitude);
+  } else if (name == "Abs" && left) {
+    // Of experts taken in earlier rounds, too: whatever stands for them is far from the largest.
+    return step(*left, MixerStep::Magnitude);
+  } else if (name == "TopK" && is(a, MixerStep::Close) && integer(op->getOperand(1)) == 1 && intAttr(op, "largest", 1) &&
+             axisAttr(op, -1, rank) == rank - 1) {
+    // The largest that remains is close to itself.
+    Meaning chosen = a;
+    chosen.mixer = MixerStep::Chosen;
+    chosen.extents.back() = 1;
+    set(op->getResult(1), chosen);
+    set(op->getResult(0), reshaped(Meaning(), chosen.extents));
+    return success();
   } else if (name == "Max" && op->getNumOperands() == 2) {
     for (const auto &[x, y] : {std::pair(a, b), std::pair(b, a)}) {
-      if (is(x, MixerStep::Magnitude) && is(y, MixerStep::Largest) && x.source == y.source) {
+      if (is(x, MixerStep::Magnitude) && is(y, MixerStep::Largest) && x.source == y.source && (x.index == 0 || x.index == y.index)) {
         Meaning factor = x;
         factor.index = y.index;
         return step(factor, MixerStep::Divisor);
       }
     }
-  } else if (name == "Sub" && is(a, MixerStep::Largest) && isPlainRows(b) && a.source == b.source) {
-    Meaning distance = b;
+  } else if (auto from = name == "Sub" && is(a, MixerStep::Largest) ? remaining(b, isPlainRows(b)) : std::nullopt;
+             from && a.source == from->source && (from->index == 0 || from->index == a.index)) {
+    Meaning distance = *from;
     distance.index = a.index;
     return step(distance, MixerStep::Distance);
   } else if (name == "Div" && is(a, MixerStep::Distance) && is(b, MixerStep::Divisor) && sameRound(a, b)) {

@@ -286,10 +286,14 @@ LogicalResult Raiser::denseSum(Operation *op) {
   const Meaning input = of(op->getOperand(0));
   int64_t rank = input.extents.size();
   auto axis = op->getNumOperands() > 1 ? integer(op->getOperand(1)) : std::nullopt;
-  if (input.is(Kind::ChosenWeights) && axis && (*axis == -1 || *axis == rank - 1) && intAttr(op, "keepdims", 1)) {
+  if (input.is(Kind::ChosenWeights) && axis && (*axis == -1 || *axis == rank - 1)) {
     Meaning meaning = input;
     meaning.kind = Kind::TokenWeight;
-    meaning.extents.back() = 1;
+    if (intAttr(op, "keepdims", 1)) {
+      meaning.extents.back() = 1;
+    } else {
+      meaning.extents.pop_back();
+    }
     set(op->getResult(0), meaning);
   }
   return success();

@@ -1,5 +1,6 @@
 #include "compiler/simplify/simplify.h"
 
+#include "compiler/simplify/separate.h"
 #include "compiler/simplify/unroll.h"
 #include "dialects/onnx/onnx.h"
 #include "mlir/IR/Dominance.h"
@@ -84,6 +85,7 @@ LogicalResult simplify(ModuleOp module) {
         op->getResult(0).replaceAllUsesWith(source);
       }
     });
+    separate(function);
     // A dropped cast may have made what the function returns.
     Operation *end = function.getBody().front().getTerminator();
     function.setType(FunctionType::get(module.getContext(), function.getBody().front().getArgumentTypes(), end->getOperandTypes()));

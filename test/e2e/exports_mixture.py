@@ -143,7 +143,9 @@ def dense(g, x, weights, ids):
     for expert in range(g.experts):
         y = one(g, x)
         mask = g.op("Cast", g.op("Equal", ids, g.constant(expert)), to=g.onnx.TensorProto.FLOAT)
-        share = g.op("ReduceSum", g.op("Mul", weights, mask), g.constant([-1]), keepdims=1)
+        kept = int(g.choose("sums kept", True, False))
+        share = g.op("ReduceSum", g.op("Mul", weights, mask), g.constant([-1]), keepdims=kept)
+        share = share if kept else g.op("Unsqueeze", share, g.constant([-1]))
         part = g.op("Mul", y, share)
         total = g.op("Add", total, part) if total else part
     return total
