@@ -46,6 +46,13 @@ std::string routerText(RouteOp op) {
       out << " + " << llvm::format("%g", epsilon);
     }
   }
+  if (op.getCapacity() != 0) {
+    out << ", an expert takes " << op.getCapacity() << " tokens";
+    out << (op.getRanked() ? ", second choices after first ones" : "");
+  }
+  if (op.getRenormaliseKept()) {
+    out << ", the rest divided by its sum (at least " << llvm::format("%g", op.getEpsilon().convertToFloat()) << ")";
+  }
   if (float scale = op.getScale().convertToFloat(); scale != 1) {
     out << ", times " << llvm::format("%g", scale);
   }

@@ -80,7 +80,13 @@ absl::Status Assembler::addModel() {
     *field = value.getInt();
   }
   constexpr uint32_t kLongestContext = 1u << 20;  // FORMAT.md, limits
+  if (auto positions = facts.getAs<IntegerAttr>("positions")) {
+    model.positions = positions.getInt();
+  }
   model.context = options.facts.context ? std::min<int64_t>(options.facts.context, kLongestContext) : kLongestContext;
+  if (model.positions != 0) {
+    model.context = std::min(model.context, model.positions);
+  }
   model.first_token = options.facts.firstToken;
   model.stop_tokens = options.facts.stopTokens;
   for (int32_t token : options.facts.stopTokens) {
@@ -279,6 +285,9 @@ absl::Status Assembler::addExperts() {
     layer->experts = records.getVariantOf().size();
     layer->top_k = run->second.getTopK();
     layer->capacity = run->second.getCapacity();
+    layer->ranked = run->second.getRanked();
+    layer->weight_floor = run->second.getWeightFloor().convertToFloat();
+    layer->weight_scale = run->second.getWeightScale().convertToFloat();
     layer->source = run->second.getSource();
     for (auto [number, attr, kernels] : llvm::enumerate(records.getVariants(), run->second.getKernels())) {
       auto variantAttr = cast<VariantAttr>(attr);

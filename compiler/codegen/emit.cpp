@@ -71,6 +71,8 @@ static StringRef wrongSizes(const KernelSpec &spec) {
     return spec.heads < 1 || spec.kvHeads < 1 || spec.heads % spec.kvHeads || spec.headDim < 1 || spec.n < 1
                ? "heads must be a positive multiple of kv_heads, head_dim and n positive"
                : "";
+  case KernelFamily::Number:
+    return spec.start < 1 || spec.n <= spec.start ? "start must be positive and less than n" : "";
   case KernelFamily::Concat:
     return spec.heads < 1 || spec.k < 1 || spec.n < 1 || spec.k % spec.heads ||
                    (spec.kvHeads != 1 && spec.kvHeads != spec.heads) || spec.n % spec.kvHeads
@@ -106,6 +108,7 @@ LogicalResult emitKernel(const KernelSpec &spec, const Target &target, ModuleOp 
     case KernelFamily::Concat: return emitColumns(k);
     case KernelFamily::ShortConv: return emitShortConv(k);
     case KernelFamily::DeltaNet: return emitDeltaNet(k);
+    case KernelFamily::Number: return emitNumber(k);
     }
     llvm_unreachable("a family without an emitter");
   }();

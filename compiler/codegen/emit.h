@@ -186,6 +186,7 @@ mlir::LogicalResult emitElementwise(KernelBuilder &k); // elementwise.cpp: Add, 
 mlir::LogicalResult emitColumns(KernelBuilder &k);     // columns.cpp: Slice, Concat
 mlir::LogicalResult emitShortConv(KernelBuilder &k);   // short_conv.cpp
 mlir::LogicalResult emitDeltaNet(KernelBuilder &k);    // delta_net.cpp
+mlir::LogicalResult emitNumber(KernelBuilder &k);      // number.cpp
 
 // Shared by Quantize and GateUp: writes group `group` (32 elements; an i64) of a q8 row (schema/kernel_abi.h).
 // `low` and `high` are the group's values as two vectors of 16 f32; `width` is the row's, rounded up to 64.

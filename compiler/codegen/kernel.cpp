@@ -17,8 +17,8 @@ namespace {
 
 constexpr const char *kFamilyNames[] = {"embed",  "norm",    "quantize", "linear",   "rotary", "kv_append", "attention",
                                         "route", "gate_up", "combine",  "add",     "mul",    "activate",
-                                        "scale", "scale_rows", "slice",  "concat",   "short_conv", "delta_net"};
-static_assert(std::size(kFamilyNames) == static_cast<size_t>(KernelFamily::DeltaNet) + 1);
+                                        "scale", "scale_rows", "slice",  "concat",   "short_conv", "delta_net", "number"};
+static_assert(std::size(kFamilyNames) == static_cast<size_t>(KernelFamily::Number) + 1);
 
 const char *familyName(KernelFamily family) { return kFamilyNames[static_cast<size_t>(family)]; }
 
@@ -52,6 +52,8 @@ template <typename Spec, typename Visitor> void visitFields(Spec &spec, Visitor 
   visit("has_scale", spec.hasScale, "scaled");
   visit("log_decay", spec.logDecay, "log");
   visit("packed_factor", spec.packedFactor, "packed");
+  visit("has_state", spec.hasState, "state");
+  visit("padding", spec.padding, "padding");
   visit("groups", spec.groups, "groups");
   visit("top_groups", spec.topGroups, "of");
   visit("group_top", spec.groupTop, "by");
@@ -291,6 +293,12 @@ std::vector<OperandExtent> operandExtents(const KernelSpec &spec) {
     }
     return extents;
   }
+  case KernelFamily::Number:
+    extents = {list(1), list(1)};
+    if (spec.hasState) {
+      extents.push_back({64, 0, 0});
+    }
+    return extents;
   }
   return extents;
 }
@@ -309,6 +317,8 @@ TileCount tileCount(const KernelSpec &spec) {
     return {static_cast<uint32_t>(f32RowBytes(spec.k) / (EMOE_PANEL_ROWS * sizeof(float))), 0};
   case KernelFamily::DeltaNet:
     return {static_cast<uint32_t>(spec.heads * ((spec.n + EMOE_PANEL_ROWS - 1) / EMOE_PANEL_ROWS)), 0};
+  case KernelFamily::Number:
+    return {1, 0};
   default:
     return {0, 1};
   }

@@ -48,6 +48,8 @@ enum class KernelFamily {
   DeltaNet,   // q, k f32 rows [T, kvHeads * headDim], v f32 rows [T, heads * n], a, b f32 rows [T, heads], decay f32 [heads],
               // state f32 [heads, headDim, n rounded up to 16], out f32 rows [T, heads * n]; decay bias f32 [heads] if
               // hasBias: emoe.delta_net with `renormalise` for its normalise           tile: 16 columns of a head
+  Number,     // ids i32 [T], numbers i32 [T], state i32 [1] if hasState: emoe.number_tokens with `n` for its limit and
+              // `start` for first                                                            tile: all tokens
 };
 
 // Fields that a family does not use keep their defaults, so that equal kernels compare equal.
@@ -70,6 +72,8 @@ struct KernelSpec {
   bool hasScale = false;  // Route: a factor for each expert
   bool logDecay = false;  // DeltaNet
   bool packedFactor = false;  // ScaleRows
+  bool hasState = false;  // Number
+  int64_t padding = -1;   // Number
   bool softmaxAfter = false, renormalise = false;
   int64_t groups = 1, topGroups = 1, groupTop = 1;  // Route
   NormKind norm = NormKind::Rms;

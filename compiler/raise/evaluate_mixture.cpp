@@ -90,6 +90,26 @@ Choice choose(RouteOp op, Values score, const Values &bias) {
   return chosen;
 }
 
+// Clears the weights of choices, two a token, that find no room: second ones after the first ones of all tokens.
+void dropRanked(ArrayRef<int64_t> ids, Values &weights, int64_t experts, int64_t capacity) {
+  const size_t tokens = ids.size() / 2;
+  std::vector<size_t> first(tokens);
+  std::vector<int64_t> firsts(experts), seconds(experts), all(experts);
+  for (size_t t = 0; t < tokens; ++t) {
+    first[t] = 2 * t + (weights[2 * t] >= weights[2 * t + 1] ? 0 : 1);
+    ++all[ids[first[t]]];
+  }
+  for (size_t t = 0; t < tokens; ++t) {
+    const size_t second = 4 * t + 1 - first[t];
+    if (++firsts[ids[first[t]]] > capacity) {
+      weights[first[t]] = 0;
+    }
+    if (++seconds[ids[second]] + all[ids[second]] > capacity) {
+      weights[second] = 0;
+    }
+  }
+}
+
 } // namespace
 
 static LogicalResult evaluateRoute(RouteOp op, Evaluator &e) {
@@ -123,9 +143,17 @@ static LogicalResult evaluateRoute(RouteOp op, Evaluator &e) {
     }
     for (int64_t slot = 0; slot < k; ++slot) {
       double own = expertScale->empty() ? 1 : (*expertScale)[ids[t * k + slot]];
-      const bool fits = capacity == 0 || taken[ids[t * k + slot]]++ < capacity;
+      const bool fits = capacity == 0 || op.getRanked() || taken[ids[t * k + slot]]++ < capacity;
       weights.push_back(fits ? chosen[slot] / divisor * op.getScale().convertToFloat() * own : 0);
     }
+  }
+  if (op.getRanked()) {
+    dropRanked(ids, weights, experts, capacity);
+  }
+  for (int64_t t = 0; op.getRenormaliseKept() && t < tokens; ++t) {
+    double *row = weights.data() + t * k, scale = op.getScale().convertToFloat();
+    double divisor = std::max<double>(std::accumulate(row, row + k, 0.0) / scale, op.getEpsilon().convertToFloat());
+    std::transform(row, row + k, row, [&](double weight) { return weight / divisor; });
   }
   e.set(op.getIds(), Tensor::of({tokens, k}, std::move(ids)));
   e.set(op.getWeights(), Tensor::of({tokens, k}, std::move(weights)));

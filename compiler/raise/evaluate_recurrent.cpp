@@ -47,6 +47,21 @@ static LogicalResult evaluateShortConv(ShortConvOp op, Evaluator &e) {
   return success();
 }
 
+static LogicalResult evaluateNumberTokens(NumberTokensOp op, Evaluator &e) {
+  Tensor ids = e.get(op.getIds());
+  const int64_t padding = static_cast<int64_t>(op.getPadding()), first = static_cast<int64_t>(op.getFirst());
+  const int64_t limit = static_cast<int64_t>(op.getLimit());
+  Values own, &state = op.getState() ? e.states[static_cast<int64_t>(*op.getState())] : own;
+  state.resize(1);
+  std::vector<int64_t> numbers;
+  for (int64_t t = 0; t < ids.size(); ++t) {
+    numbers.push_back(ids.i()[t] == padding ? first - 1 : std::min(static_cast<int64_t>(state[0]) + first, limit - 1));
+    state[0] += ids.i()[t] != padding;
+  }
+  e.set(op.getResult(), Tensor::of(ids.shape, std::move(numbers)));
+  return success();
+}
+
 // input [B, D, T], weight [D, 1, K], bias [D], past [B, D, K - 1]: a causal convolution of each channel over past and input;
 // the new state is the last K - 1 of these.
 static LogicalResult evaluateCausalConv(onnx::MsCausalConvWithStateOp op, Evaluator &e) {
@@ -256,6 +271,7 @@ void addRecurrentOps(EvaluateTable &table) {
   addOp<onnx::MsLinearAttentionGateOp>(table, evaluateLinearAttentionGate);
   addOp<onnx::MsGatedRMSNormOp>(table, evaluateGatedRMSNorm);
   addOp<ShortConvOp>(table, evaluateShortConv);
+  addOp<NumberTokensOp>(table, evaluateNumberTokens);
   addOp<onnx::MsCausalConvWithStateOp>(table, evaluateCausalConv);
 }
 

@@ -1,5 +1,6 @@
 #include "compiler/raise/join.h"
 
+#include "compiler/raise/raise.h"
 #include "dialects/emoe/emoe.h"
 #include "llvm/ADT/DenseSet.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -114,8 +115,21 @@ LogicalResult joinEncoder(ModuleOp decoder, WeightStore &store, ModuleOp encoder
   for (MoeOp moe : main.getOps<MoeOp>()) {
     moe.setLayer(moe.getLayer() + mixtures);
   }
+  for (RouteOp route : main.getOps<RouteOp>()) {
+    if (route.getRanked()) {
+      route.emitRemark("second choices find room beside the first choices of the whole sequence, which this decoder cannot know "
+                       "of tokens to come: from ")
+          << route.getCapacity() + 1 << " tokens on, results can differ from the file's. The number is the experts' capacity, "
+          << "most often that of the tokens in the exporter's example: export with a longer one";
+      break;
+    }
+  }
+  // An encoder's input comes whole.
+  for (NumberTokensOp number : first.getOps<NumberTokensOp>()) {
+    number.removeStateAttr();
+  }
   for (Operation *user : body.getArgument(0).getUsers()) {
-    if (!isa<EmbeddingOp>(user)) {
+    if (!isa<EmbeddingOp, NumberTokensOp>(user)) {
       return user->emitError("token ids are used for more than looking up their embedding");
     }
   }
@@ -141,25 +155,37 @@ LogicalResult joinEncoder(ModuleOp decoder, WeightStore &store, ModuleOp encoder
   body.eraseArgument(1);
   main.setType(builder.getFunctionType(body.getArgumentTypes(), main.getResultTypes()));
 
-  // One embedding for both, if it is one.
-  SmallVector<EmbeddingOp> embeddings(main.getOps<EmbeddingOp>());
+  // One embedding for both, if it is one: of tokens, of positions.
   SymbolTable symbols(decoder);
-  if (embeddings.size() == 2) {
-    auto a = symbols.lookup<WeightOp>(embeddings[0].getWeight()), b = symbols.lookup<WeightOp>(embeddings[1].getWeight());
-    auto hash = [&](WeightOp weight) {
-      return store.contentHash(weight.getSource(), weight.getShape()[0], weight.getShape()[1]);
-    };
-    if (a.getShape() == b.getShape()) {
+  auto hash = [&](WeightOp weight) {
+    return store.contentHash(weight.getSource(), weight.getShape()[0], weight.getShape()[1]);
+  };
+  SmallVector<EmbeddingOp> embeddings(main.getOps<EmbeddingOp>());
+  for (auto [index, embedding] : llvm::enumerate(embeddings)) {
+    for (EmbeddingOp other : ArrayRef<EmbeddingOp>(embeddings).drop_front(index + 1)) {
+      auto a = symbols.lookup<WeightOp>(embedding.getWeight()), b = symbols.lookup<WeightOp>(other.getWeight());
+      if (a == b || a.getShape() != b.getShape()) {
+        continue;
+      }
       auto hashA = hash(a), hashB = hash(b);
       if (hashA.ok() && hashB.ok() && *hashA == *hashB) {
-        embeddings[0].setWeight(b.getSymName());
-        a.erase();
+        StringAttr from = a.getSymNameAttr();
+        for (EmbeddingOp user : embeddings) {
+          if (user.getWeightAttr().getAttr() == from) {
+            user.setWeight(b.getSymName());
+          }
+        }
+        symbols.erase(a);
+        break;
       }
     }
   }
   auto facts = decoder->getAttrOfType<DictionaryAttr>("emoe.model");
   const int64_t vocabulary = facts.getAs<IntegerAttr>("vocab").getInt();
   for (EmbeddingOp embedding : main.getOps<EmbeddingOp>()) {
+    if (embedding.getIds().getDefiningOp<NumberTokensOp>()) {
+      continue;
+    }
     auto table = SymbolTable::lookupNearestSymbolFrom<WeightOp>(main, embedding.getWeightAttr());
     if (table.getShape()[0] < vocabulary) {
       return embedding.emitError("this embedding has ") << table.getShape()[0] << " tokens, fewer than the "
@@ -169,6 +195,7 @@ LogicalResult joinEncoder(ModuleOp decoder, WeightStore &store, ModuleOp encoder
   NamedAttrList model(facts);
   model.set("layers", builder.getI64IntegerAttr(attentions + own));
   decoder->setAttr("emoe.model", model.getDictionary(decoder.getContext()));
+  limitPositions(decoder);
   return success();
 }
 

@@ -135,6 +135,22 @@ enum class Kind {
   SwitchWeight,  // the best expert's score
   SwitchExpert,  // the column of `expert` of the choice [.., S, 1]
   SwitchSum,     // results of the `experts`, each where it is chosen
+  // Two experts a token, by masks: SwitchIds, SwitchChoice, SwitchCount (plus `offset`), SwitchFits of the first choice (`index`
+  // 0) or of the second (1), whose first is `key`
+  RankedRest,    // logits, those of the first choice -infinity
+  RankedTotal,   // how many tokens chose the expert first [1, E]
+  RankedScores,  // probabilities where chosen, else zero [S, E]
+  RankedWeight,  // those of a choice [S] or [S, 1]; `masked`: divided by RankedSum
+  RankedSum,     // of both, at least `epsilon`
+  RankedGate,    // weight where chosen [S, E]
+  RankedGates,   // of both choices
+  RankedMask,    // where these are not zero
+  RankedInputs,  // [E, S, width]: rows `source`, zero for experts that are not chosen
+  RankedColumn, RankedMaskColumn,  // of RankedGates and RankedMask: of `expert` [S]
+  RankedPartial,  // sum over `experts` of their weighted results, times `scale`
+  // Places of tokens in a sequence, not counting padding
+  PaddingMask, TextMask,  // where ids are `index`; where not
+  TextCount, TextNumbers,  // running sum of TextMask; times TextMask, plus `axis`
   PartialSum,    // sum over the experts in `experts` of their weighted results, at the tokens' rows
 };
 
@@ -158,6 +174,7 @@ struct RouteMeaning {
   int64_t groups = 1, topGroups = 1, groupTop = 1;
   double groupFill = 0, threshold = 0;
   int64_t capacity = 0;  // emoe.route's
+  bool ranked = false, renormaliseKept = false;
   // The ids' producer: two uses of one choice are of the same op.
   mlir::Operation *choice = nullptr;
 };

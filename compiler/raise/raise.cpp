@@ -14,6 +14,8 @@ namespace emoe {
 Raiser::Raiser(ModuleOp module, const WeightStore &store, Prover *prover)
     : module(module), store(store), prover(prover), builder(module.getContext()) {
   // Pattern sets: an op's handlers are tried in this order until one knows what its result means.
+  addRankedHandlers();
+  addPositionHandlers();
   addRecurrentHandlers();
   addDeltaHandlers();
   addScatteredHandlers();
@@ -364,6 +366,19 @@ LogicalResult Raiser::reportOpaque(Operation *op) {
                                "this is a mixture-of-experts decoder, please report the exporter and its version";
 }
 
+void limitPositions(ModuleOp module) {
+  int64_t positions = 0;
+  module.walk([&](NumberTokensOp op) {
+    const int64_t own = static_cast<int64_t>(op.getLimit()) - static_cast<int64_t>(op.getFirst());
+    positions = positions ? std::min(positions, own) : own;
+  });
+  if (positions) {
+    NamedAttrList facts(module->getAttrOfType<DictionaryAttr>("emoe.model"));
+    facts.set("positions", Builder(module.getContext()).getI64IntegerAttr(positions));
+    module->setAttr("emoe.model", facts.getDictionary(module.getContext()));
+  }
+}
+
 // Ops that tokens meet in: each has a cache or a state.
 static bool hasState(Operation *op) { return isa<AttentionOp, ShortConvOp, DeltaNetOp>(op); }
 
@@ -472,6 +487,7 @@ LogicalResult Raiser::finish(func::FuncOp main) {
                   builder.getDictionaryAttr({builder.getNamedAttr("vocab", builder.getI64IntegerAttr(vocabulary)),
                                              builder.getNamedAttr("hidden", builder.getI64IntegerAttr(hidden)),
                                              builder.getNamedAttr("layers", builder.getI64IntegerAttr(layers))}));
+  limitPositions(module);
   return success();
 }
 
@@ -575,7 +591,7 @@ void Raiser::nameWeights(func::FuncOp main) {
         }
       }
     } else if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
-      name(embedding.getWeight(), "embed");
+      name(embedding.getWeight(), embedding.getIds().getDefiningOp<NumberTokensOp>() ? "positions" : "embed");
     } else if (auto norm = dyn_cast<NormOp>(op)) {
       if (names.count(norm.getWeight())) {
         continue;

@@ -12,11 +12,14 @@ namespace emoe {
 class Raiser;
 
 // Replaces the onnx ops of @main by emoe ops, @main's type by (tensor<?xi32>) -> tensor<?xVxf32>, and sets the module's
-// emoe.model = {vocab, hidden, layers}. `store` gives the values of rotary frequencies; `prover`, if not null, checks
+// emoe.model = {vocab, hidden, layers} (and limitPositions'). `store` gives the values of rotary frequencies; `prover`, if not null, checks
 // each replacement first. Emits errors that name the node, what was understood of its inputs, and what to do.
 // `extend`, if given, adds handlers of further forms (docs/adding.md).
 mlir::LogicalResult raiseModel(mlir::ModuleOp module, const WeightStore &store, Prover *prover,
                                llvm::function_ref<void(Raiser &)> extend = nullptr);
+
+// Sets emoe.model's `positions` to how many tokens all embeddings of positions have rows for, if there are any.
+void limitPositions(mlir::ModuleOp module);
 
 void registerRaisePasses();
 

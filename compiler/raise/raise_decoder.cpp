@@ -37,6 +37,9 @@ static bool isRun(const Meaning &meaning) {
 
 LogicalResult Raiser::embedding(Operation *op) {
   const Meaning table = of(op->getOperand(0)), tokens_ = of(op->getOperand(1));
+  if (table.is(Kind::Weight) && tokens_.is(Kind::TextNumbers)) {
+    return positionEmbedding(op);
+  }
   if (!table.is(Kind::Weight) || !tokens_.is(Kind::TokenIds) || table.extents.size() != 2 ||
       axisAttr(op, 0, 2) != 0) {
     return success();

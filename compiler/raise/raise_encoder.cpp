@@ -268,7 +268,12 @@ LogicalResult Raiser::switchFits(Operation *op) {
   if (!input.is(Kind::SwitchCount) || !limit) {
     return success();
   }
+  // Second choices count behind the first ones, or the capacity is another.
+  if (input.index == 1 && !input.masked) {
+    return success();
+  }
   int64_t capacity = op->getName().stripDialect() == "Less" ? *limit - 1 : *limit;
+  capacity -= static_cast<int64_t>(input.offset);
   if (capacity < 1) {
     return op->emitError() << "the experts take no tokens: their capacity is " << capacity;
   }

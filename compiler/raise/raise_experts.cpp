@@ -626,7 +626,8 @@ LogicalResult Raiser::emitMoe(Operation *op, const RouteMeaning &route, Value so
       builder.getF32FloatAttr(route.epsilon), builder.getF32FloatAttr(route.scale), expertScale,
       builder.getI64IntegerAttr(route.groups), builder.getI64IntegerAttr(route.topGroups),
       builder.getI64IntegerAttr(route.groupTop), builder.getF32FloatAttr(route.groupFill),
-      builder.getF32FloatAttr(route.threshold), builder.getI64IntegerAttr(route.capacity));
+      builder.getF32FloatAttr(route.threshold), builder.getI64IntegerAttr(route.capacity),
+      route.ranked ? builder.getUnitAttr() : UnitAttr(), route.renormaliseKept ? builder.getUnitAttr() : UnitAttr());
   Value rows = scaled ? scaled : toRows(source);
   Value result = builder.create<MoeOp>(
       loc, rows.getType(), rows, routed.getIds(), routed.getWeights(), builder.getI64IntegerAttr(moeLayers),

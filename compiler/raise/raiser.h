@@ -46,6 +46,8 @@ public:
   int64_t axisAttr(mlir::Operation *op, int64_t byDefault, size_t rank);
 
 private:
+  void addRankedHandlers();    // raise_ranked.cpp
+  void addPositionHandlers();  // raise_positions.cpp
   void addRecurrentHandlers(); // raise_recurrent.cpp
   void addDeltaHandlers();     // raise_delta.cpp
   void addScatteredHandlers(); // raise_scattered.cpp
@@ -262,6 +264,21 @@ private:
   mlir::LogicalResult scaleEvery(mlir::Operation *op);
   mlir::LogicalResult everyMatMul(mlir::Operation *op);
   mlir::LogicalResult sumEvery(mlir::Operation *op);
+  // two experts a token
+  bool isOnes(mlir::Value value);
+  mlir::LogicalResult rankedIds(mlir::Operation *op);
+  mlir::LogicalResult rankedCount(mlir::Operation *op);
+  mlir::LogicalResult rankedSums(mlir::Operation *op);
+  mlir::LogicalResult rankedProducts(mlir::Operation *op);
+  mlir::LogicalResult rankedQuotient(mlir::Operation *op);
+  mlir::LogicalResult rankedMask(mlir::Operation *op);
+  mlir::LogicalResult rankedGather(mlir::Operation *op);
+  mlir::LogicalResult rankedEinsum(mlir::Operation *op);
+  bool rankedResult(mlir::Operation *op, const Meaning &rows, const Meaning &column);
+  mlir::LogicalResult rankedPartial(mlir::Operation *op);
+  // positions
+  mlir::LogicalResult countText(mlir::Operation *op);
+  mlir::LogicalResult positionEmbedding(mlir::Operation *op);
   // experts
   static ExpertMeanings expertsOf(const ExpertMeaning &stacked, int64_t count);
   mlir::LogicalResult expertScores(mlir::Operation *op);
@@ -358,6 +375,8 @@ private:
   };
   llvm::SmallVector<StateMeaning> states;
   llvm::DenseMap<mlir::Value, int64_t> newStates;  // outputs that are proven to be new states: of which of `pasts`
+  // Rows that were dispatched to an expert by masks: the rows they are of, the expert and its route.
+  llvm::DenseMap<mlir::Value, Meaning> dispatched;
   bool scaleNoted = false;
   mlir::Value source;  // the encoder's result, an input of the function; null: there is none
   unsigned sourceSymbol = 0;  // its length

@@ -30,6 +30,8 @@ struct PlannedStep {
   ScoreFunction score = ScoreFunction::Softmax;
   FlatSymbolRefAttr selectionBias = {};
   int64_t capacity = 0;
+  bool ranked = false;
+  float weightFloor = 0, weightScale = 0;
   bool source = false;
 };
 
@@ -64,6 +66,7 @@ private:
   LogicalResult planShortConv(ShortConvOp op);
   LogicalResult planDeltaNet(DeltaNetOp op);
   template <typename OpT> FailureOr<Attribute> newState(OpT op);
+  LogicalResult planNumber(NumberTokensOp op);
   LogicalResult planRoute(RouteOp op);
   LogicalResult planMoe(MoeOp op);
   LogicalResult planLookAhead(MoeOp op);
@@ -372,6 +375,31 @@ LogicalResult Planner::planDeltaNet(DeltaNetOp op) {
   return success();
 }
 
+LogicalResult Planner::planNumber(NumberTokensOp op) {
+  KernelSpec spec;
+  spec.family = KernelFamily::Number;
+  spec.n = op.getLimit();
+  spec.start = op.getFirst();
+  spec.padding = op.getPadding();
+  spec.hasState = op.getState().has_value();
+  if (spec.hasState == onSource) {
+    return op.emitOpError("counts from call to call where there is one call, or does not where there are several");
+  }
+  const int64_t numbers = newBuffer(sizeof(int32_t), false);
+  bufferOf[op.getResult()] = numbers;
+  SmallVector<Attribute> operands{operandOf(op.getIds()), bufferOperand(numbers)};
+  if (spec.hasState) {
+    const int64_t state = *op.getState();
+    if (state != static_cast<int64_t>(states.size())) {
+      return op.emitOpError("is number ") << states.size() << " in the program, but has state = " << state;
+    }
+    states.push_back(operandExtents(spec)[2].fixed);
+    operands.push_back(OperandAttr::get(context, OperandKind::State, state));
+  }
+  call(spec, operands, false, op.getLoc());
+  return success();
+}
+
 LogicalResult Planner::planRoute(RouteOp op) {
   KernelSpec spec;
   spec.family = KernelFamily::Route;
@@ -380,8 +408,8 @@ LogicalResult Planner::planRoute(RouteOp op) {
   spec.score = op.getScore();
   spec.softmaxAfter = op.getSoftmaxAfter();
   spec.renormalise = op.getRenormalise();
-  spec.epsilon = op.getEpsilon().convertToFloat();
-  spec.scale = op.getScale().convertToFloat();
+  spec.epsilon = op.getRenormaliseKept() ? 0 : op.getEpsilon().convertToFloat();
+  spec.scale = op.getRenormaliseKept() ? 1 : op.getScale().convertToFloat();
   spec.groups = op.getGroups();
   spec.topGroups = op.getTopGroups();
   spec.groupTop = op.getGroupTop();
@@ -524,6 +552,11 @@ LogicalResult Planner::planMoe(MoeOp op) {
   auto route = op.getIds().getDefiningOp<RouteOp>();
   if (route && static_cast<int64_t>(route.getCapacity()) > 0) {
     step.capacity = route.getCapacity();
+    step.ranked = route.getRanked();
+    if (route.getRenormaliseKept()) {
+      step.weightFloor = route.getEpsilon().convertToFloat();
+      step.weightScale = route.getScale().convertToFloat();
+    }
     step.operands.push_back(operandOf(op.getWeights()));
   }
   step.source = onSource;
@@ -626,6 +659,7 @@ LogicalResult Planner::planOp(Operation *op) {
       .Case([&](AttentionOp attention) { return planAttention(attention); })
       .Case([&](ShortConvOp conv) { return planShortConv(conv); })
       .Case([&](DeltaNetOp net) { return planDeltaNet(net); })
+      .Case([&](NumberTokensOp number) { return planNumber(number); })
       .Case([&](RouteOp route) { return planRoute(route); })
       .Case([&](MoeOp moe) { return planMoe(moe); })
       .Case([&](AddOp) {
@@ -715,7 +749,8 @@ void Planner::apply(func::FuncOp main) {
                                   builder.getArrayAttr(step.routerOperands), step.score, step.selectionBias);
     } else if (step.kernel.empty()) {
       builder.create<RunExpertsOp>(step.loc, step.layer, step.topK, builder.getArrayAttr(step.expertKernels), operands,
-                                   step.capacity, step.source);
+                                   step.capacity, step.ranked, llvm::APFloat(step.weightFloor),
+                                   llvm::APFloat(step.weightScale), step.source);
     } else {
       builder.create<CallOp>(step.loc, step.kernel, operands, step.wanted, step.source);
     }

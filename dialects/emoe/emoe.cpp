@@ -323,6 +323,14 @@ LogicalResult ConcatHeadsOp::verify() {
                  succeeded(sameTokens(*this, getRhs().getType(), getType())));
 }
 
+LogicalResult NumberTokensOp::verify() {
+  int64_t first = getFirst(), limit = getLimit();
+  if (first < 1 || limit <= first || limit > INT32_MAX) {
+    return emitOpError("first (") << first << ") must be positive and less than limit (" << limit << ")";
+  }
+  return getState() && static_cast<int64_t>(*getState()) < 0 ? emitOpError("state must not be negative") : success();
+}
+
 LogicalResult RouteOp::verify() {
   int64_t experts = width(getLogits().getType());
   if (static_cast<int64_t>(getTopK()) <= 0 || static_cast<int64_t>(getTopK()) > experts) {
@@ -342,6 +350,16 @@ LogicalResult RouteOp::verify() {
   }
   if (static_cast<int64_t>(getCapacity()) < 0) {
     return emitOpError("capacity must not be negative");
+  }
+  if ((getRanked() || getRenormaliseKept()) &&
+      (getCapacity() == 0 || getTopK() != 2 || getScore() != ScoreFunction::Softmax)) {
+    return emitOpError("ranked and renormalise_kept are for two choices by softmax with a capacity");
+  }
+  if (getRenormaliseKept() && !(getEpsilon().convertToFloat() > 0)) {
+    return emitOpError("renormalise_kept divides by epsilon at least, which must be positive");
+  }
+  if (getRenormaliseKept() && (getRenormalise() || getSoftmaxAfter() || getExpertScale())) {
+    return emitOpError("renormalise_kept stands instead of renormalise, softmax_after and expert_scale");
   }
   if (getScore() == ScoreFunction::SparseMixer && (groups != 1 || getSelectionBias() || getSoftmaxAfter())) {
     return emitOpError("sparse_mixer has no groups, selection_bias or softmax_after");

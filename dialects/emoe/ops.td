@@ -47,6 +47,21 @@ def Emoe_EmbeddingOp : Emoe_Pure<"embedding", [Emoe_NamesWeights]> {
   let assemblyFormat = "$ids $weight attr-dict `:` functional-type(operands, results)";
 }
 
+def Emoe_NumberTokensOp : Emoe_Op<"number_tokens", [AllTypesMatch<["ids", "result"]>]> {
+  let summary = "Number the tokens of a sequence, without its padding";
+  let description = [{
+    ids [T] -> numbers [T]: `first`, `first` + 1 ... for the tokens of a sequence that are not `padding`, and `first` - 1
+    for those that are; at most `limit` - 1. They look up embeddings of positions. `state` is the recurrent state, one
+    number, that counts from call to call; without one every call is a sequence (an encoder's).
+
+    Example: `%n = emoe.number_tokens %ids {padding = 1, first = 2, limit = 1026, state = 0} : tensor<?xi32>`
+  }];
+  let arguments = (ins Emoe_Ids:$ids, I64Attr:$padding, I64Attr:$first, I64Attr:$limit, OptionalAttr<I64Attr>:$state);
+  let results = (outs Emoe_Ids:$result);
+  let assemblyFormat = "$ids attr-dict `:` type($ids)";
+  let hasVerifier = 1;
+}
+
 def Emoe_NormOp : Emoe_Pure<"norm", [Emoe_NamesWeights, AllTypesMatch<["input", "result"]>]> {
   let summary = "Normalise rows, or equal parts of rows, by their mean square (rms) or their variance (layer)";
   let description = [{
@@ -234,7 +249,10 @@ def Emoe_RouteOp : Emoe_Pure<"route", [Emoe_NamesWeights]> {
     sparse_mixer (Phi-MoE): top_k rounds, each of which takes the largest logit m of the experts not yet taken. Its
     weight is its softmax over those experts of this round whose logit l has (m - l) / max(|l|, m) <= `threshold`.
     `capacity` (0: none): an expert takes so many tokens of a sequence, the first ones; the weight of any other is 0
-    (Switch Transformers, arXiv 2101.03961).
+    (Switch Transformers, arXiv 2101.03961). `ranked`: second choices come after all first ones; an expert takes the second
+    choices that find room beside the first choices of the whole sequence, or, where the sequence comes in chunks, of the
+    tokens so far (NLLB-MoE, arXiv 2207.04672). `renormalise_kept`: the weights that are left are divided by their sum, or
+    by `epsilon` if that is larger, before `scale` multiplies them.
 
     Example: `%ids, %w = emoe.route softmax %logits {top_k = 2, renormalise} : (tensor<?x16xf32>) ->
     (tensor<?x2xi32>, tensor<?x2xf32>)`
@@ -246,7 +264,8 @@ def Emoe_RouteOp : Emoe_Pure<"route", [Emoe_NamesWeights]> {
                        OptionalAttr<FlatSymbolRefAttr>:$expert_scale,
                        DefaultValuedAttr<I64Attr, "1">:$groups, DefaultValuedAttr<I64Attr, "1">:$top_groups,
                        DefaultValuedAttr<I64Attr, "1">:$group_top, DefaultValuedAttr<F32Attr, "0.0f">:$group_fill,
-                       DefaultValuedAttr<F32Attr, "0.0f">:$threshold, DefaultValuedAttr<I64Attr, "0">:$capacity);
+                       DefaultValuedAttr<F32Attr, "0.0f">:$threshold, DefaultValuedAttr<I64Attr, "0">:$capacity,
+                       UnitAttr:$ranked, UnitAttr:$renormalise_kept);
   let results = (outs Emoe_ExpertIds:$ids, Emoe_Rows:$weights);
   let assemblyFormat = "$score $logits attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

@@ -84,9 +84,13 @@ def Emoe_RunExpertsOp : Emoe_Op<"run_experts"> {
   let summary = "Step: run the experts that the chunk's tokens chose";
   let description = [{ Operands: input f32 rows, input q8 rows, expert ids, hidden rows, pair rows. Kernels: for each
     variant of the layer's records, [gate_up, down]. With a `capacity`, a sixth operand is the experts'
-    weights, which are cleared for tokens that an expert does not take any more. `source` as of a call. }];
+    weights, which are cleared for tokens that an expert does not take any more. `ranked`: as of emoe.route. If
+    `weight_scale` is positive, the weights that are left are divided by the larger of their sum and `weight_floor`, and
+    multiplied by `weight_scale`. `source` as of a call. }];
   let arguments = (ins I64Attr:$layer, I64Attr:$top_k, ArrayAttr:$kernels, ArrayAttr:$operands,
-                       DefaultValuedAttr<I64Attr, "0">:$capacity, UnitAttr:$source);
+                       DefaultValuedAttr<I64Attr, "0">:$capacity, UnitAttr:$ranked,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$weight_floor,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$weight_scale, UnitAttr:$source);
   let assemblyFormat = "$layer `top_k` $top_k $kernels $operands (`source` $source^)? attr-dict";
 }
 

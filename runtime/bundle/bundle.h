@@ -122,6 +122,8 @@ struct MoeLayer {
   Span<Record> records;
   uint32_t capacity = 0;  // tokens of a sequence that an expert takes; 0: all
   bool source = false;    // of the encoder: it runs once a request
+  bool ranked = false;    // second choices find room beside all first ones
+  float weight_floor = 0, weight_scale = 0;  // of weights that a capacity leaves, if the scale is positive
 };
 struct PredictorQuality {
   PredictorKind predictor;
@@ -158,6 +160,7 @@ struct Bundle {
     int32_t first_token = -1;
     Span<int32_t> stop_tokens;
     uint64_t parameters = 0;
+    uint32_t positions = 0;  // tokens that it has embeddings of positions for; 0: no bound
   } model;
   Span<Tensor> tensors;
   Span<Buffer> buffers;

@@ -67,6 +67,9 @@ Status Checker::CheckModel() {
   if (!InRange(m.hidden, 1, EMOE_LIMIT_WIDTH)) return Bad("model: hidden is out of range (hidden)", m.hidden);
   if (!InRange(m.layers, 1, EMOE_LIMIT_LAYERS)) return Bad("model: layers is out of range (layers)", m.layers);
   if (!InRange(m.context, 1, EMOE_LIMIT_CONTEXT)) return Bad("model: context is out of range (context)", m.context);
+  if (m.positions != 0 && m.positions < m.context) {
+    return Bad("model: has fewer positions than its context (positions, context)", m.positions, m.context);
+  }
   if (m.first_token < -1 || m.first_token >= static_cast<int64_t>(m.vocab)) {
     return Bad("model: first_token is not in the vocabulary (token, vocab)", static_cast<uint32_t>(m.first_token),
                m.vocab);
@@ -345,6 +348,15 @@ Status Checker::CheckMoeLayers() {
     }
     if (!InRange(layer.top_k, 1, layer.experts)) {
       return Bad("mixture layer: top_k is not between 1 and its experts (mixture layer, top_k)", i, layer.top_k);
+    }
+    if (layer.ranked && (layer.capacity == 0 || layer.top_k != 2)) {
+      return Bad("mixture layer: ranks choices, but has no capacity or not two of them (mixture layer, top_k)", i, layer.top_k);
+    }
+    // Neither infinite nor NaN; a sum of zero is never divided by.
+    constexpr float kMost = 1e30f;
+    if (!(layer.weight_floor >= 0 && layer.weight_floor <= kMost && layer.weight_scale >= 0 && layer.weight_scale <= kMost) ||
+        (layer.weight_scale > 0 && (layer.capacity == 0 || layer.weight_floor == 0))) {
+      return Bad("mixture layer: weight_floor or weight_scale is out of range, or has no capacity (mixture layer)", i);
     }
     if (layer.records.size != layer.experts) {
       return Bad("mixture layer: not one record per expert (mixture layer, records)", i, layer.records.size);

@@ -29,7 +29,9 @@ enum Bundle : uint16_t {
   kModel, kTensors, kBuffers, kKvLayers, kKernels, kSteps, kLogits, kMoeLayers, kChunkCrcs, kImages, kPlan, kProvenance,
   kPredictors, kWidths, kCalibration, kPanelCrcs, kStates, kKvBits
 };
-enum Model : uint16_t { kArchitecture, kVocab, kHidden, kLayers, kContext, kFirstToken, kStopTokens, kParameters };
+enum Model : uint16_t {
+  kArchitecture, kVocab, kHidden, kLayers, kContext, kFirstToken, kStopTokens, kParameters, kPositions
+};
 enum Tensor : uint16_t { kTensorName, kTensorOffset, kTensorBytes, kTensorRows, kTensorColumns, kTensorLayout, kPaged };
 enum Kernel : uint16_t { kKernelName, kExtents, kTilesFixed, kTilesPerToken };
 enum Step : uint16_t { kKind, kKernel, kOperands, kLayer, kRows, kRouter, kScore };
@@ -37,7 +39,7 @@ enum Variant : uint16_t {
   kGateUpKernel, kDownKernel, kGateUpOffset, kDownOffset, kRecordBytes, kChunkEnds, kActivations, kVariantLayout,
   kVariantDownLayout
 };
-enum MoeLayer : uint16_t { kExperts, kTopK, kVariants, kRecords, kCapacity, kSourceLayer };
+enum MoeLayer : uint16_t { kExperts, kTopK, kVariants, kRecords, kCapacity, kSourceLayer, kRanked, kWeightFloor, kWeightScale };
 enum Image : uint16_t { kIsa, kMachine, kFeatures, kImageOffset, kImageBytes, kEntries };
 enum Plan : uint16_t { kPlanContext, kChunk, kPolicy, kChoices, kHitCurve, kRecommendedSlots, kRegret, kNextUse };
 enum NextUse : uint16_t { kDiscount, kScale, kUsual, kBlocks, kRowBytes };
@@ -151,6 +153,7 @@ class Walk {
     model.first_token = in_.Scalar<int32_t>(t, id::kFirstToken, -1);
     model.stop_tokens = in_.Vector<int32_t>(t, id::kStopTokens, EMOE_LIMIT_STOP_TOKENS);
     model.parameters = in_.Scalar<uint64_t>(t, id::kParameters, 0);
+    model.positions = in_.Scalar<uint32_t>(t, id::kPositions, 0);
   }
 
   void ReadWidths(const FlatTable &t) {
@@ -233,6 +236,9 @@ class Walk {
     layer.records = in_.Vector<Record>(t, id::kRecords, EMOE_LIMIT_EXPERTS);
     layer.capacity = in_.Scalar<uint32_t>(t, id::kCapacity, 0);
     layer.source = in_.Scalar<uint8_t>(t, id::kSourceLayer, 0) != 0;
+    layer.ranked = in_.Scalar<uint8_t>(t, id::kRanked, 0) != 0;
+    layer.weight_floor = in_.Scalar<float>(t, id::kWeightFloor, 0);
+    layer.weight_scale = in_.Scalar<float>(t, id::kWeightScale, 0);
     return layer;
   }
 

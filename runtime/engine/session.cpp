@@ -177,6 +177,29 @@ Status Session::RunStep(const Step &step, const int32_t *tokens, uint32_t first,
   return OkStatus();
 }
 
+namespace {
+
+// Of two choices the first is the one with the larger weight, of equal ones the lower expert. `counts`: tokens that chose
+// each expert first, then tokens that chose it second. The encoder's rows come all at once: there second choices come after
+// the first ones of all rows; in chunks those of later tokens are not known.
+void LimitRanked(const MoeLayer &layer, const int32_t *ids, float *weights, uint32_t count, uint32_t *counts) {
+  uint32_t *firsts = counts, *seconds = counts + layer.experts;
+  auto first_of = [&](uint64_t row) { return 2 * row + (weights[2 * row] >= weights[2 * row + 1] ? 0 : 1); };
+  for (uint64_t row = 0; layer.source && row < count; ++row) ++firsts[ids[first_of(row)]];
+  for (uint64_t row = 0; row < count; ++row) {
+    const uint64_t first = first_of(row), second = 4 * row + 1 - first;
+    if (!layer.source && ++firsts[ids[first]] > layer.capacity) weights[first] = 0;
+    if (uint64_t{++seconds[ids[second]]} + firsts[ids[second]] > layer.capacity) weights[second] = 0;
+  }
+  // Backwards, the count of all rows becomes that of the rows up to each.
+  for (uint64_t row = layer.source ? count : 0; row-- != 0;) {
+    const uint64_t first = first_of(row);
+    if (firsts[ids[first]]-- > layer.capacity) weights[first] = 0;
+  }
+}
+
+}  // namespace
+
 // Beyond an expert's capacity a token's weight is zero. Counts go on from chunk to chunk; the ids were checked.
 void Session::LimitExperts(const Step &step, const emoe_kernel_args &args, uint32_t count) {
   const MoeLayer &layer = bundle_->moe_layers[step.layer];
@@ -184,12 +207,24 @@ void Session::LimitExperts(const Step &step, const emoe_kernel_args &args, uint3
   const auto *ids = static_cast<const int32_t *>(args.operand[2]);
   auto *weights = static_cast<float *>(args.operand[5]);
   uint32_t *taken = taken_;
-  for (uint32_t i = 0; i < step.layer; ++i) taken += bundle_->moe_layers[i].experts;
-  for (uint64_t pair = 0; pair < uint64_t{count} * layer.top_k; ++pair) {
-    if (taken[ids[pair]] == layer.capacity) {
-      weights[pair] = 0;
-    } else {
-      ++taken[ids[pair]];
+  for (uint32_t i = 0; i < step.layer; ++i) taken += 2 * bundle_->moe_layers[i].experts;
+  if (layer.ranked) {
+    LimitRanked(layer, ids, weights, count, taken);
+  } else {
+    for (uint64_t pair = 0; pair < uint64_t{count} * layer.top_k; ++pair) {
+      if (taken[ids[pair]] == layer.capacity) {
+        weights[pair] = 0;
+      } else {
+        ++taken[ids[pair]];
+      }
+    }
+  }
+  if (layer.weight_scale > 0) {
+    for (float *row = weights, *end = weights + uint64_t{count} * layer.top_k; row != end; row += layer.top_k) {
+      float sum = 0;
+      for (uint32_t slot = 0; slot < layer.top_k; ++slot) sum += row[slot];
+      const float divisor = sum > layer.weight_floor ? sum : layer.weight_floor;
+      for (uint32_t slot = 0; slot < layer.top_k; ++slot) row[slot] = row[slot] / divisor * layer.weight_scale;
     }
   }
 }

@@ -164,7 +164,9 @@ class Session {
   uint64_t position_ = 0, tokens_ = 0;
   uint64_t source_ = 0;         // tokens of the encoder's input
   bool has_source_ = false;
-  uint32_t *taken_ = nullptr;   // tokens of the sequence that each expert took, where there is a capacity
+  // By layer, where there is a capacity: tokens of the sequence that each expert took; or, if choices are ranked, those that
+  // chose it first, then those that chose it second.
+  uint32_t *taken_ = nullptr;
   uint64_t taken_count_ = 0;
   bool counts_ = false;         // whether there is a capacity
 

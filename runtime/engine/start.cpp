@@ -227,7 +227,7 @@ Status Session::Start(Provider &provider, const SessionOptions &options) {
   RT_RETURN_IF_ERROR(StartPredictor(provider, options));
   uint64_t counts = 0;
   for (const MoeLayer &layer : bundle_->moe_layers) {
-    counts += layer.experts;
+    counts += 2 * uint64_t{layer.experts};
     counts_ |= layer.capacity != 0;
   }
   taken_ = arena_.TakeArray<uint32_t>(counts);

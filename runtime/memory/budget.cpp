@@ -69,7 +69,7 @@ uint64_t Bookkeeping(const Bundle &bundle, const MemoryPlan &plan, Checked &chec
     if (layer.experts > most_experts) most_experts = layer.experts;
     uint64_t pairs = checked.Mul(layer.top_k, layer.source ? plan.source : plan.chunk);
     if (pairs > most_pairs) most_pairs = pairs;
-    counts = checked.Add(counts, checked.Mul(layer.experts, 4));
+    counts = checked.Add(counts, checked.Mul(layer.experts, 8));
   }
   uint64_t sum = checked.Add(64 * 1024, counts);
   sum = checked.Add(sum, ExpertCache::BytesNeeded(bundle.moe_layers, 0));
@@ -112,6 +112,10 @@ Status PlanChunk(const Bundle &bundle, const MemoryOptions &options, uint32_t ch
   p.threads = options.threads;
   if (p.context == 0 || p.context > kLongestContext) {
     return Error(StatusCode::kUsage, "the context must be 1 to 1048576 positions, not", p.context);
+  }
+  if (bundle.model.positions != 0 && p.context > bundle.model.positions) {
+    return Error(StatusCode::kUsage, "the model has embeddings for fewer positions than the text or --ctx asks for: it has, asked for",
+                 bundle.model.positions, p.context);
   }
   if (p.chunk == 0 || p.chunk > kLargestChunk) {
     return Error(StatusCode::kUsage, "the prefill chunk must be 1 to 65536 tokens, not", p.chunk);

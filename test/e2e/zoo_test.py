@@ -17,12 +17,13 @@ COMPILED = {
     "deepseek_v3-hf5-batched_mm", "deepseek_v3-mobius-cpu-gptq", "gemma4-hf5-batched_mm", "gpt_oss-genai-fp32-cpu",
     "gpt_oss-genai-fp32-dml-REPAIRED", "gpt_oss-genai-int4-cpu", "gpt_oss-hf5-batched_mm", "gpt_oss-mobius-cpu",
     "granitemoe-hf5-batched_mm", "lfm2_moe-genai-fp32-cpu", "lfm2_moe-hf5-batched_mm",
-    "mixtral-hf5-batched_mm", "mixtral-mobius-cpu", "olmoe-hf5-batched_mm", "phimoe-hf5-batched_mm",
+    "mixtral-hf5-batched_mm", "mixtral-mobius-cpu", "nllb-torch_ts", "olmoe-hf5-batched_mm", "phimoe-hf5-batched_mm",
     "qwen2_moe-hf5-batched_mm", "qwen3_5_moe-genai-fp32-cpu", "qwen3_5_moe-genai-int4-cpu", "qwen3_5_moe-mobius-cpu",
     "qwen3_moe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm-bfloat16",
     "qwen3_moe-hf5-batched_mm-float16", "qwen3_moe-hf5-batched_mm-ort_cpu", "qwen3_moe-hf5-batched_mm-ort_cuda",
     "qwen3_moe-hf5-batched_mm-torchdynamo", "qwen3_moe-hf5-grouped_mm", "qwen3_moe-mobius-cpu", "qwen3_moe-optimum",
     "qwen3_moe-optimum-ext2", "qwen3_moe-optimum-fp16", "qwen3_moe-optimum-int4_qdq", "qwen3_moe-optimum-int4_sym",
+    "switch-torch_ts",
 }
 
 # ONNX Runtime computed the float reference of this model, too, with activations rounded to 8 bits: its deq_logits are bit
@@ -66,17 +67,22 @@ on the machine; the script fails if time grows faster than nodes:
 """
 
 
+# A model is one file, or an encoder's and a decoder's.
+PARTS = [["model.onnx"], ["encoder_model.onnx", "decoder_model.onnx"]]
+
+
 def models(zoo):
     for name in sorted(os.listdir(zoo)):
         about = os.path.join(zoo, name, "about.json")
-        if os.path.exists(os.path.join(zoo, name, "model.onnx")) and os.path.exists(about):
-            yield name, json.load(open(about))
+        parts = [p for p in PARTS if all(os.path.exists(os.path.join(zoo, name, file)) for file in p)]
+        if parts and os.path.exists(about):
+            yield name, json.load(open(about)), parts[0]
 
 
 def reason(stderr):
     """The first error, without the folder it was found in."""
     lines = [line for line in stderr.decode().splitlines() if "error:" in line]
-    text = re.sub(r"/\S*/(?=model.onnx)", "", lines[0].split("error: ", 1)[1]) if lines else "no reason given"
+    text = re.sub(r"/\S*/(?=\w*model.onnx)", "", lines[0].split("error: ", 1)[1]) if lines else "no reason given"
     return re.sub(r'^loc\("(.*?)"\): ', r"\1: ", text)
 
 
@@ -129,13 +135,13 @@ def main():
     zoo = shared("zoo")
     compiled, rows = set(), []
     with tempfile.TemporaryDirectory() as folder:
-        for name, about in models(zoo):
+        for name, about, parts in models(zoo):
             # Without the tokenizer: the logits need none, and beside some of these models lies another model's.
             copy = os.path.join(folder, name)
             shutil.copytree(os.path.join(zoo, name), copy, ignore=shutil.ignore_patterns("tokenizer*", "*.safetensors"))
-            model = os.path.join(copy, "model.onnx")
+            files = [os.path.join(copy, file) for file in parts]
             out = os.path.join(folder, name + ".emoe")
-            result = run(EMOEC, "compile", model, "-o", out, "--lossless", "--exact", "--target", "host", check=False)
+            result = run(EMOEC, "compile", *files, "-o", out, "--lossless", "--exact", "--target", "host", check=False)
             if result.returncode != 0:
                 assert result.returncode in (1, 3, 6), (name, result)
                 assert b"error:" in result.stderr and not os.path.exists(out), (name, result.stderr)
@@ -147,7 +153,12 @@ def main():
             reference = safetensors(os.path.join(zoo, REFERENCE_OF.get(name, name), "ref.safetensors"))
             expected = reference[about.get("reference", "logits")][0]
             tolerance = float(about.get("tolerance", 1e-4))
-            got = logits(out, reference["input_ids"][0])
+            flags = ()
+            if len(parts) == 2:
+                flags = ("--decoder-tokens", os.path.join(copy, "target"))
+                with open(flags[1], "w") as file:
+                    file.write(" ".join(str(int(token)) for token in reference["decoder_input_ids"][0]))
+            got = logits(out, reference["input_ids"][0], *flags)
             worst = float(np.abs(got - expected).max())
             print(f"{name}: largest |logit - reference| {worst:.2e}, allowed {tolerance:.2e}")
             assert worst <= tolerance, (name, worst, tolerance)

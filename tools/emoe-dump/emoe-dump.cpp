@@ -185,7 +185,11 @@ private:
   void printExperts(bool records) {
     for (size_t l = 0; l < b.moe_layers.size; ++l) {
       const MoeLayer &layer = b.moe_layers[l];
-      out << "experts of layer " << l << ": " << layer.experts << ", top_k " << layer.top_k << "\n";
+      out << "experts of layer " << l << ": " << layer.experts << ", top_k " << layer.top_k;
+      if (layer.capacity != 0) {
+        out << ", each takes " << layer.capacity << " tokens" << (layer.ranked ? ", second choices after first ones" : "");
+      }
+      out << (layer.source ? ", of the encoder\n" : "\n");
       for (size_t v = 0; v < layer.variants.size; ++v) {
         const Variant &variant = layer.variants[v];
         out << "  variant " << v << ": " << layoutText(variant.layout) << ", down "
@@ -255,6 +259,7 @@ private:
       number("hidden", b.model.hidden);
       number("layers", b.model.layers);
       number("context", b.model.context);
+      number("positions", b.model.positions);
       j.attribute("first_token", b.model.first_token);
       j.attributeArray("stop_tokens", [&] {
         for (int32_t token : b.model.stop_tokens) {
@@ -343,6 +348,9 @@ private:
     list("experts", b.moe_layers, [&](const MoeLayer &layer) {
       number("experts", layer.experts);
       number("top_k", layer.top_k);
+      number("capacity", layer.capacity);
+      j.attribute("ranked", layer.ranked);
+      j.attribute("source", layer.source);
       list("variants", layer.variants, [&](const Variant &variant) {
         layout(variant.layout);
         j.attribute("down_layout", layoutText(variant.down_layout));

@@ -178,6 +178,57 @@ TEST_P(KernelTest, Columns) {
   }
 }
 
+// Numbers go on from call to call, skip padding and stay below the limit.
+TEST_P(KernelTest, Number) {
+  auto integers = [](const Bytes &bytes) {
+    std::vector<int32_t> values(bytes.size() / 4);
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  };
+  auto bytes = [](const std::vector<int32_t> &values) {
+    Bytes result(values.size() * 4);
+    std::memcpy(result.data(), values.data(), result.size());
+    return result;
+  };
+  const std::vector<int32_t> ids = {7, 1, 9, 9, 1, 1, 3, 0, 5, 1}, expected = {2, 1, 3, 4, 1, 1, 5, 6, 6, 1};
+  for (bool counts : {false, true}) {
+    KernelSpec spec;
+    spec.family = KernelFamily::Number;
+    spec.n = 7;
+    spec.start = 2;
+    spec.padding = 1;
+    spec.hasState = counts;
+    for (const std::vector<size_t> &chunks : {std::vector<size_t>{10}, {1, 4, 5}}) {
+      std::vector<int32_t> got;
+      Bytes state(64, 0);
+      for (size_t done = 0; size_t chunk : chunks) {
+        KernelCall call;
+        call.tokens = static_cast<int64_t>(chunk);
+        call.operands = {bytes({ids.begin() + done, ids.begin() + done + chunk}), Bytes(4 * chunk, 0xff)};
+        if (counts) {
+          call.operands.push_back(state);
+        }
+        run(spec, call);
+        std::vector<int32_t> part = integers(call.operands[1]);
+        got.insert(got.end(), part.begin(), part.end());
+        if (counts) {
+          state = call.operands[2];
+        }
+        done += chunk;
+      }
+      if (counts || chunks.size() == 1) {
+        EXPECT_EQ(got, expected);
+      } else {
+        EXPECT_EQ(got[1], 1);
+        EXPECT_EQ(got[2], 2) << "each call is a sequence";
+      }
+      if (counts) {
+        EXPECT_EQ(integers(state)[0], 6);
+      }
+    }
+  }
+}
+
 // The whole sequence at once, and cut into calls that pass the state on.
 TEST_P(KernelTest, ShortConv) {
   struct Case { int64_t taps, width; bool bias; };

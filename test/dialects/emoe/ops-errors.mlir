@@ -647,3 +647,45 @@ func.func @f(%x: tensor<?x8xf32>) {
   %y = emoe.norm layer %x @w {epsilon = 1.0e-5 : f32, offset = 1.0 : f32} : tensor<?x8xf32>
   return
 }
+
+// -----
+
+func.func @ranked(%l: tensor<?x8xf32>) {
+  // expected-error @+1 {{ranked and renormalise_kept are for two choices by softmax with a capacity}}
+  %i, %w = emoe.route softmax %l {top_k = 2, ranked} : (tensor<?x8xf32>) -> (tensor<?x2xi32>, tensor<?x2xf32>)
+  return
+}
+
+// -----
+
+func.func @kept_without_floor(%l: tensor<?x8xf32>) {
+  // expected-error @+1 {{renormalise_kept divides by epsilon at least, which must be positive}}
+  %i, %w = emoe.route softmax %l {top_k = 2, capacity = 3, renormalise_kept}
+      : (tensor<?x8xf32>) -> (tensor<?x2xi32>, tensor<?x2xf32>)
+  return
+}
+
+// -----
+
+func.func @kept_twice(%l: tensor<?x8xf32>) {
+  // expected-error @+1 {{renormalise_kept stands instead of renormalise}}
+  %i, %w = emoe.route softmax %l {top_k = 2, capacity = 3, renormalise, renormalise_kept, epsilon = 0.5 : f32}
+      : (tensor<?x8xf32>) -> (tensor<?x2xi32>, tensor<?x2xf32>)
+  return
+}
+
+// -----
+
+func.func @numbers(%ids: tensor<?xi32>) {
+  // expected-error @+1 {{first (4) must be positive and less than limit (4)}}
+  %n = emoe.number_tokens %ids {padding = 1, first = 4, limit = 4} : tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @numbered_state(%ids: tensor<?xi32>) {
+  // expected-error @+1 {{state must not be negative}}
+  %n = emoe.number_tokens %ids {padding = 1, first = 2, limit = 4, state = -1} : tensor<?xi32>
+  return
+}

@@ -88,5 +88,17 @@ func.func @mixture(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
   // CHECK: emoe.route none %{{.*}} {softmax_after, top_k = 2 : i64}
   %ids3, %weights3 = emoe.route none %logits {top_k = 2, softmax_after}
       : (tensor<?x2xf32>) -> (tensor<?x2xi32>, tensor<?x2xf32>)
+  // CHECK: emoe.route softmax %{{.*}} {capacity = 3 : i64, epsilon = 5.000000e-01 : f32, ranked, renormalise_kept, top_k = 2 : i64}
+  %ids4, %weights4 = emoe.route softmax %logits {top_k = 2, capacity = 3, ranked, renormalise_kept, epsilon = 0.5 : f32}
+      : (tensor<?x2xf32>) -> (tensor<?x2xi32>, tensor<?x2xf32>)
   return %z : tensor<?x8xf32>
+}
+
+// CHECK-LABEL: func.func @numbers
+func.func @numbers(%ids: tensor<?xi32>) -> tensor<?xi32> {
+  // CHECK: emoe.number_tokens %{{.*}} {first = 2 : i64, limit = 66 : i64, padding = 1 : i64, state = 0 : i64} : tensor<?xi32>
+  %n = emoe.number_tokens %ids {padding = 1, first = 2, limit = 66, state = 0} : tensor<?xi32>
+  // CHECK: emoe.number_tokens %{{.*}} {first = 2 : i64, limit = 66 : i64, padding = 1 : i64} : tensor<?xi32>
+  %m = emoe.number_tokens %n {padding = 1, first = 2, limit = 66} : tensor<?xi32>
+  return %m : tensor<?xi32>
 }

@@ -178,6 +178,7 @@ void ExpectSameIndex(const Bundle &b, const fb::Bundle &f) {
   EXPECT_EQ(b.model.hidden, f.model()->hidden());
   EXPECT_EQ(b.model.layers, f.model()->layers());
   EXPECT_EQ(b.model.context, f.model()->context());
+  EXPECT_EQ(b.model.positions, f.model()->positions());
   EXPECT_EQ(b.model.first_token, f.model()->first_token());
   EXPECT_EQ(b.model.parameters, f.model()->parameters());
   ExpectSameBytes(b.model.stop_tokens, f.model()->stop_tokens());
@@ -219,6 +220,9 @@ void ExpectSameIndex(const Bundle &b, const fb::Bundle &f) {
     const MoeLayer &ours = b.moe_layers[i];
     const fb::MoeLayer &theirs = *f.moe_layers()->Get(i);
     EXPECT_TRUE(ours.experts == theirs.experts() && ours.top_k == theirs.top_k());
+    EXPECT_TRUE(ours.capacity == theirs.capacity() && ours.source == theirs.source() && ours.ranked == theirs.ranked());
+    const float weights[] = {ours.weight_floor, ours.weight_scale}, same[] = {theirs.weight_floor(), theirs.weight_scale()};
+    EXPECT_EQ(std::memcmp(weights, same, sizeof(weights)), 0);
     ExpectSameBytes(ours.records, theirs.records());
     ASSERT_EQ(ours.variants.size, theirs.variants() ? theirs.variants()->size() : 0);
     for (uint32_t v = 0; v < ours.variants.size; ++v) {

@@ -47,6 +47,9 @@ constexpr const char *kRecordBytes = "variant: record_bytes is out of range or n
 constexpr const char *kRecord = "record: does not follow the one before or leaves its section (mixture layer, expert)";
 constexpr const char *kSourceRows =
     "step: runs on the source's rows of a buffer for a chunk's, or the reverse (step, operand)";
+constexpr const char *kRanked = "mixture layer: ranks choices, but has no capacity or not two of them (mixture layer, top_k)";
+constexpr const char *kWeightScale =
+    "mixture layer: weight_floor or weight_scale is out of range, or has no capacity (mixture layer)";
 constexpr const char *kExpertsCount = "step: experts take five operands, six with a capacity (step, operands)";
 constexpr const char *kExpertsOperand = "step: an operand of experts is no buffer of all its rows (step, operand)";
 constexpr const char *kOrder = "step: mixture layers do not run once each, in order (step, mixture layer)";
@@ -116,6 +119,7 @@ const Case kCases[] = {
     {"model: layers is out of range (layers)", 0, 0, [](B &b) { b.model->layers = 0; }},
     {"model: layers is out of range (layers)", 1025, 0, [](B &b) { b.model->layers = 1025; }},
     {"model: context is out of range (context)", 0, 0, [](B &b) { b.model->context = 0; }},
+    {"model: has fewer positions than its context (positions, context)", 511, 512, [](B &b) { b.model->positions = 511; }},
     {"model: context is out of range (context)", (1u << 20) + 1, 0, [](B &b) { b.model->context = (1u << 20) + 1; }},
     {kFirst, 100, 100, [](B &b) { b.model->first_token = 100; }},
     {kFirst, UINT32_MAX - 1, 100, [](B &b) { b.model->first_token = -2; }},
@@ -405,6 +409,13 @@ const Case kCases[] = {
     {"step: experts of the encoder run on the source's rows, others on a chunk's (step)", 5, 0,
      [](B &b) { b.moe_layers[0]->source = true; }},
     {kExpertsOperand, 5, 0, [](B &b) { b.moe_layers[0]->source = true, b.steps[5]->rows = fb::Rows::Source; }},
+    {kRanked, 0, 2, [](B &b) { b.moe_layers[0]->ranked = true; }},
+    {kRanked, 0, 1, [](B &b) { b.moe_layers[0]->ranked = true, b.moe_layers[0]->capacity = 1, b.moe_layers[0]->top_k = 1; }},
+    {kWeightScale, 0, 0, [](B &b) { b.moe_layers[0]->weight_scale = 1, b.moe_layers[0]->weight_floor = 1; }},
+    {kWeightScale, 0, 0, [](B &b) { b.moe_layers[0]->weight_scale = 1, b.moe_layers[0]->capacity = 1; }},
+    {kWeightScale, 0, 0, [](B &b) { b.moe_layers[0]->weight_scale = -1; }},
+    {kWeightScale, 0, 0, [](B &b) { b.moe_layers[0]->weight_floor = std::nanf(""); }},
+    {kWeightScale, 0, 0, [](B &b) { b.moe_layers[0]->weight_floor = INFINITY; }},
     {kExpertsCount, 5, 4, [](B &b) { b.steps[5]->operands.pop_back(); }},
     {kExpertsCount, 5, 5, [](B &b) { b.moe_layers[0]->capacity = 1; }},
     {kExpertsCount, 5, 6, [](B &b) { b.steps[5]->operands.push_back(Op(Kind::Buffer, 3)); }},

@@ -259,6 +259,9 @@ TEST(Budget, RefusesOptionsOutOfRange) {
   EXPECT_EQ(code([](MemoryOptions &o) { o.chunk = kLargestChunk + 1; }), StatusCode::kUsage);
   EXPECT_EQ(code([](MemoryOptions &o) { o.context = 1; }), StatusCode::kOk);
   EXPECT_EQ(p.chunk, 1u);
+  n.bundle.model.positions = 50;
+  EXPECT_EQ(code([](MemoryOptions &o) { o.context = 50; }), StatusCode::kOk);
+  EXPECT_EQ(code([](MemoryOptions &o) { o.context = 51; }), StatusCode::kUsage);
 }
 
 TEST(Budget, OverflowIsTheBundlesFault) {

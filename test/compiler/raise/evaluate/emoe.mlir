@@ -220,3 +220,17 @@ func.func @biased() -> tensor<1x1xf32> {
       : (tensor<1x1xf32>, tensor<1x1xi32>, tensor<1x1xf32>) -> tensor<1x1xf32>
   return %0 : tensor<1x1xf32>
 }
+
+// Scores 1/2, 1/3, 1/6 in some order. Experts 0 and 1 take two choices each: the second choices of tokens 1 and 2 come behind
+// the first ones of all tokens and find no room. What is left is divided by its sum, or by 0.6.
+// CHECK: @ranked: 3x2xi32 [0, 1, 0, 1, 0, 1]
+// CHECK: @ranked: 3x2xf32 [0.5, 0.333333, 0.5, 0, 0, 0.5]
+// CHECK: @ranked: 3x2xf32 [1.2, 0.8, 1.66667, 0, 0, 1.66667]
+func.func @ranked() -> (tensor<3x2xi32>, tensor<3x2xf32>, tensor<3x2xf32>) attributes {position = 0 : i64} {
+  %l = onnx.constant dense<[[1.0986123, 0.6931472, 0.0], [1.0986123, 0.6931472, 0.0], [0.6931472, 1.0986123, 0.0]]>
+      : tensor<3x3xf32>
+  %0, %1 = emoe.route softmax %l {top_k = 2, capacity = 2, ranked} : (tensor<3x3xf32>) -> (tensor<3x2xi32>, tensor<3x2xf32>)
+  %2, %3 = emoe.route softmax %l {top_k = 2, capacity = 2, ranked, renormalise_kept, epsilon = 0.6 : f32, scale = 2.0 : f32}
+      : (tensor<3x3xf32>) -> (tensor<3x2xi32>, tensor<3x2xf32>)
+  return %0, %1, %3 : tensor<3x2xi32>, tensor<3x2xf32>, tensor<3x2xf32>
+}

@@ -40,3 +40,16 @@ func.func @causal() -> (tensor<1x1x1xf32>, tensor<1x1x2xf32>, tensor<1x1x2xf32>)
       : (tensor<1x1x2xf32>, tensor<1x1x3xf32>) -> (tensor<1x1x2xf32>, tensor<1x1x2xf32>)
   return %0, %1, %2 : tensor<1x1x1xf32>, tensor<1x1x2xf32>, tensor<1x1x2xf32>
 }
+
+// Padding is 1; numbers start with 3, stay below 6, and go on where there is a state.
+// CHECK: @numbers: 5xi32 [3, 2, 4, 5, 5]
+// CHECK: @numbers: 2xi32 [2, 5]
+// CHECK: @numbers: 2xi32 [2, 3]
+func.func @numbers() -> (tensor<5xi32>, tensor<2xi32>, tensor<2xi32>) {
+  %ids = onnx.constant dense<[7, 1, 0, 9, 9]> : tensor<5xi32>
+  %0 = emoe.number_tokens %ids {padding = 1, first = 3, limit = 6, state = 2} : tensor<5xi32>
+  %more = onnx.constant dense<[1, 8]> : tensor<2xi32>
+  %1 = emoe.number_tokens %more {padding = 1, first = 3, limit = 6, state = 2} : tensor<2xi32>
+  %2 = emoe.number_tokens %more {padding = 1, first = 3, limit = 6} : tensor<2xi32>
+  return %0, %1, %2 : tensor<5xi32>, tensor<2xi32>, tensor<2xi32>
+}
