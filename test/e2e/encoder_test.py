@@ -142,6 +142,7 @@ def check_refusals(case):
     assert not os.path.exists(npy)
     large = case.file("large", [3, 100000])
     refused(2, "not in the vocabulary", EMOE_RT, "logits", case.bundle, "--tokens", large, "--decoder-tokens", ids, "-o", npy)
+    assert not os.path.exists(npy)
     refused(2, "has an encoder, which was given no tokens", EMOE_RT, "bench", case.bundle, "-p", "4", "-n", "1", "-r", "1")
 
 

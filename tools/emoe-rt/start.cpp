@@ -116,11 +116,22 @@ int Work::ReadSequences(const int32_t **ids, size_t *count) {
   if (!has_source && options.decoder_tokens != nullptr) {
     return Fail(2, "%s: the model has no encoder: leave --decoder-tokens out", options.bundle);
   }
-  if (int code = ReadTokens(options.tokens, ids, count)) return code;
+  // Ids are looked at here, too: what a verb writes cannot be taken away again once it is in the sandbox.
+  auto read = [&](const char *path) -> int {
+    if (int code = ReadTokens(path, ids, count)) return code;
+    for (size_t i = 0; bundle.has_model && i < *count; ++i) {
+      const int32_t id = (*ids)[i];
+      if (id < 0 || static_cast<uint32_t>(id) >= bundle.model.vocab) {
+        return Fail(2, "%s: token %d is not in the vocabulary of %u", path, id, bundle.model.vocab);
+      }
+    }
+    return 0;
+  };
+  if (int code = read(options.tokens)) return code;
   if (!has_source) return 0;
   source = *ids;
   source_count = *count;
-  return ReadTokens(options.decoder_tokens, ids, count);
+  return read(options.decoder_tokens);
 }
 
 int Work::Check(uint32_t context, bool all_logits, bool tokenizer) {
