@@ -14,7 +14,7 @@ def Onnx_MatMulOp : Onnx_Op<"MatMul", "Matrix product of the last two axes, the 
 }
 def Onnx_GemmOp : Onnx_Op<"Gemm", "alpha * A' * B' + beta * C, 2-D; ' transposes if transA, transB"> {
   let arguments = (ins Onnx_Tensor:$A, Onnx_Tensor:$B, Onnx_Opt:$C, Onnx_Float_<"1.0f">:$alpha,
-                       Onnx_Float_<"1.0f">:$beta, Onnx_Int_<"0">:$transA, Onnx_Int_<"0">:$transB);
+                       Onnx_Float_<"1.0f">:$beta, Onnx_Flag_<"0">:$transA, Onnx_Flag_<"0">:$transB);
   let results = (outs Onnx_Tensor:$Y);
 }
 def Onnx_EinsumOp : Onnx_Op<"Einsum", "Sum of products in Einstein's notation, e.g. `bm,be->ebm`"> {
@@ -43,8 +43,8 @@ class Onnx_Reduce<string name, string summary_> : Onnx_Op<name, summary_ # ", ov
     Without `axes` (i64 list), or if it is empty: all axes, or none if noop_with_empty_axes = 1. Reduced axes stay
     with extent 1 unless keepdims = 0.
   }];
-  let arguments = (ins Onnx_Tensor:$data, Onnx_Opt:$axes, Onnx_Int_<"1">:$keepdims,
-                       Onnx_Int_<"0">:$noop_with_empty_axes);
+  let arguments = (ins Onnx_Tensor:$data, Onnx_Opt:$axes, Onnx_Flag_<"1">:$keepdims,
+                       Onnx_Flag_<"0">:$noop_with_empty_axes);
   let results = (outs Onnx_Tensor:$reduced);
 }
 def Onnx_ReduceSumOp : Onnx_Reduce<"ReduceSum", "Sum">;
@@ -59,14 +59,14 @@ def Onnx_ReduceLogSumOp : Onnx_Reduce<"ReduceLogSum", "Logarithm of the sum">;
 def Onnx_ReduceLogSumExpOp : Onnx_Reduce<"ReduceLogSumExp", "Logarithm of the sum of exponentials">;
 
 class Onnx_Arg<string name, string summary_> : Onnx_Op<name, summary_> {
-  let arguments = (ins Onnx_Tensor:$data, Onnx_Int_<"0">:$axis, Onnx_Int_<"1">:$keepdims,
-                       Onnx_Int_<"0">:$select_last_index);
+  let arguments = (ins Onnx_Tensor:$data, Onnx_Int_<"0">:$axis, Onnx_Flag_<"1">:$keepdims,
+                       Onnx_Flag_<"0">:$select_last_index);
   let results = (outs Onnx_Tensor:$reduced);
 }
 def Onnx_ArgMaxOp : Onnx_Arg<"ArgMax", "Index (i64) of the largest along `axis`; of equals the first, or the last"> { let elements = ["i64"]; }
 def Onnx_ArgMinOp : Onnx_Arg<"ArgMin", "Index (i64) of the smallest along `axis`; of equals the first, or the last"> { let elements = ["i64"]; }
 def Onnx_CumSumOp : Onnx_Op<"CumSum", "Running sum along `axis` (an integer scalar)"> {
-  let arguments = (ins Onnx_Tensor:$x, Onnx_Tensor:$axis, Onnx_Int_<"0">:$exclusive, Onnx_Int_<"0">:$reverse);
+  let arguments = (ins Onnx_Tensor:$x, Onnx_Tensor:$axis, Onnx_Flag_<"0">:$exclusive, Onnx_Flag_<"0">:$reverse);
   let results = (outs Onnx_Tensor:$y);
 }
 
@@ -113,7 +113,7 @@ def Onnx_AttentionOp : Onnx_Op<"Attention", "Scaled dot-product attention with a
     if is_causal = 1. past_key and past_value [B, kv_heads, P, d] precede K and V and give the present results.
   }];
   let arguments = (ins Onnx_Tensor:$Q, Onnx_Tensor:$K, Onnx_Tensor:$V, Onnx_Opt:$attn_mask, Onnx_Opt:$past_key,
-                       Onnx_Opt:$past_value, Onnx_Opt:$nonpad_kv_seqlen, Onnx_Int_<"0">:$is_causal,
+                       Onnx_Opt:$past_value, Onnx_Opt:$nonpad_kv_seqlen, Onnx_Flag_<"0">:$is_causal,
                        Onnx_OptInt:$kv_num_heads, Onnx_OptInt:$q_num_heads, Onnx_Int_<"0">:$qk_matmul_output_mode,
                        Onnx_OptFloat:$scale, Onnx_Float_<"0.0f">:$softcap, Onnx_OptInt:$softmax_precision);
   let results = (outs Onnx_Tensor:$Y, Onnx_Tensor:$present_key, Onnx_Tensor:$present_value,
@@ -121,7 +121,7 @@ def Onnx_AttentionOp : Onnx_Op<"Attention", "Scaled dot-product attention with a
 }
 def Onnx_RotaryEmbeddingOp : Onnx_Op<"RotaryEmbedding", "Rotate pairs of each head's elements by cached cosines and sines"> {
   let arguments = (ins Onnx_Tensor:$X, Onnx_Tensor:$cos_cache, Onnx_Tensor:$sin_cache, Onnx_Opt:$position_ids,
-                       Onnx_Int_<"0">:$interleaved, Onnx_Int_<"0">:$num_heads, Onnx_Int_<"0">:$rotary_embedding_dim);
+                       Onnx_Flag_<"0">:$interleaved, Onnx_Int_<"0">:$num_heads, Onnx_Int_<"0">:$rotary_embedding_dim);
   let results = (outs Onnx_Tensor:$Y);
 }
 
@@ -133,7 +133,7 @@ def Onnx_QuantizeLinearOp : Onnx_Op<"QuantizeLinear", "saturate(round(x / y_scal
   let elements = ["@output_dtype|2|ui8"];
   let arguments = (ins Onnx_Tensor:$x, Onnx_Tensor:$y_scale, Onnx_Opt:$y_zero_point, Onnx_Int_<"1">:$axis,
                        Onnx_Int_<"0">:$block_size, OptionalAttr<TypeAttr>:$output_dtype, OptionalAttr<TypeAttr>:$precision,
-                       Onnx_Int_<"1">:$saturate);
+                       Onnx_Flag_<"1">:$saturate);
   let results = (outs Onnx_Tensor:$y);
 }
 def Onnx_DequantizeLinearOp : Onnx_Op<"DequantizeLinear", "(x - x_zero_point) * x_scale, per tensor, axis or block"> {

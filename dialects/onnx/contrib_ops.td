@@ -25,8 +25,8 @@ def Onnx_MsMoEOp : Onnx_Ms<"MoE", "Route tokens to the k best experts and mix th
                        Onnx_Opt:$fc3_experts_weights, Onnx_Opt:$fc3_experts_bias,
                        Onnx_Float_<"1.0f">:$activation_alpha, Onnx_Float_<"0.0f">:$activation_beta,
                        Onnx_Str_<"relu">:$activation_type, Onnx_Int_<"1">:$k,
-                       Onnx_Int_<"0">:$normalize_routing_weights, Onnx_Int_<"0">:$swiglu_fusion,
-                       Onnx_OptFloat:$swiglu_limit, Onnx_Int_<"0">:$use_sparse_mixer);
+                       Onnx_Flag_<"0">:$normalize_routing_weights, Onnx_Int_<"0">:$swiglu_fusion,
+                       Onnx_OptFloat:$swiglu_limit, Onnx_Flag_<"0">:$use_sparse_mixer);
 }
 def Onnx_MsQMoEOp : Onnx_Ms<"QMoE", "MoE with weights of 2, 4 or 8 bits", [AttrSizedOperandSegments]> {
   let description = Onnx_MoeText # [{
@@ -43,8 +43,8 @@ def Onnx_MsQMoEOp : Onnx_Ms<"QMoE", "MoE with weights of 2, 4 or 8 bits", [AttrS
                        Onnx_Opt:$fc2_act_scale, Onnx_Opt:$fc1_act_block_scale, Onnx_Opt:$fc2_act_block_scale,
                        Onnx_Float_<"1.0f">:$activation_alpha, Onnx_Float_<"0.0f">:$activation_beta,
                        Onnx_Str_<"relu">:$activation_type, Onnx_OptInt:$block_size, Onnx_Int_<"4">:$expert_weight_bits,
-                       Onnx_Int_<"1">:$k, Onnx_Int_<"0">:$normalize_routing_weights, Onnx_Str_<"int">:$quant_type,
-                       Onnx_Int_<"0">:$swiglu_fusion, Onnx_OptFloat:$swiglu_limit, Onnx_Int_<"0">:$use_sparse_mixer,
+                       Onnx_Int_<"1">:$k, Onnx_Flag_<"0">:$normalize_routing_weights, Onnx_Str_<"int">:$quant_type,
+                       Onnx_Int_<"0">:$swiglu_fusion, Onnx_OptFloat:$swiglu_limit, Onnx_Flag_<"0">:$use_sparse_mixer,
                        Onnx_Int_<"-1">:$weights_prepacked);
 }
 def Onnx_MsGatedAddOp : Onnx_Ms<"GatedAdd", "Add a shared expert's result times its gate to the routed result"> {
@@ -86,11 +86,11 @@ def Onnx_MsGroupQueryAttentionOp : Onnx_Ms<"GroupQueryAttention", "Causal attent
                        Onnx_Tensor:$seqlens_k, Onnx_Tensor:$total_sequence_length, Onnx_Opt:$cos_cache,
                        Onnx_Opt:$sin_cache, Onnx_Opt:$position_ids, Onnx_Opt:$attention_bias, Onnx_Opt:$head_sink,
                        Onnx_Opt:$k_scale, Onnx_Opt:$v_scale, Onnx_Opt:$q_norm_weight, Onnx_Opt:$k_norm_weight,
-                       Onnx_Int_<"1">:$causal, Onnx_Int_<"0">:$do_rotary, Onnx_OptStr:$k_quant_type,
+                       Onnx_Flag_<"1">:$causal, Onnx_Flag_<"0">:$do_rotary, Onnx_OptStr:$k_quant_type,
                        Onnx_OptInt:$kv_cache_bit_width, Onnx_Int:$kv_num_heads, Onnx_Int_<"-1">:$local_window_size,
                        Onnx_Int:$num_heads, Onnx_Int_<"0">:$qk_output, Onnx_OptFloat:$qk_norm_epsilon,
-                       Onnx_Int_<"0">:$rotary_interleaved, Onnx_Float_<"0.0f">:$scale,
-                       Onnx_Int_<"0">:$sliding_window_cache, Onnx_Int_<"0">:$smooth_softmax,
+                       Onnx_Flag_<"0">:$rotary_interleaved, Onnx_Float_<"0.0f">:$scale,
+                       Onnx_Flag_<"0">:$sliding_window_cache, Onnx_Int_<"0">:$smooth_softmax,
                        Onnx_Float_<"0.0f">:$softcap, Onnx_OptStr:$v_quant_type);
   let results = (outs Onnx_Tensor:$output, Onnx_Tensor:$present_key, Onnx_Tensor:$present_value,
                       Onnx_Tensor:$output_qk);
@@ -100,25 +100,25 @@ def Onnx_MsMultiHeadAttentionOp : Onnx_Ms<"MultiHeadAttention", "Attention over 
                        Onnx_Opt:$attention_bias, Onnx_Opt:$past_key, Onnx_Opt:$past_value,
                        Onnx_Opt:$past_sequence_length, Onnx_Opt:$cache_indirection,
                        Onnx_Float_<"-10000.0f">:$mask_filter_value, Onnx_Int:$num_heads, Onnx_OptFloat:$scale,
-                       Onnx_Int_<"0">:$unidirectional);
+                       Onnx_Flag_<"0">:$unidirectional);
   let results = (outs Onnx_Tensor:$output, Onnx_Tensor:$present_key, Onnx_Tensor:$present_value, Onnx_Tensor:$qk);
 }
 def Onnx_MsAttentionOp : Onnx_Ms<"Attention", "Attention with its input projections", [AttrSizedOperandSegments]> {
   let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$weights, Onnx_Opt:$bias, Onnx_Opt:$mask_index, Onnx_Opt:$past,
-                       Onnx_Opt:$attention_bias, Onnx_Opt:$past_sequence_length, Onnx_Int_<"0">:$do_rotary,
+                       Onnx_Opt:$attention_bias, Onnx_Opt:$past_sequence_length, Onnx_Flag_<"0">:$do_rotary,
                        Onnx_Float_<"-10000.0f">:$mask_filter_value, Onnx_Int:$num_heads,
                        Onnx_OptInt:$past_present_share_buffer, Onnx_OptInts:$qkv_hidden_sizes,
-                       Onnx_OptInt:$rotary_embedding_dim, Onnx_OptFloat:$scale, Onnx_Int_<"0">:$unidirectional);
+                       Onnx_OptInt:$rotary_embedding_dim, Onnx_OptFloat:$scale, Onnx_Flag_<"0">:$unidirectional);
   let results = (outs Onnx_Tensor:$output, Onnx_Tensor:$present);
 }
 def Onnx_MsRotaryEmbeddingOp : Onnx_Ms<"RotaryEmbedding", "Rotary embedding; the positions come before the caches"> {
   let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$position_ids, Onnx_Tensor:$cos_cache, Onnx_Tensor:$sin_cache,
-                       Onnx_Int_<"0">:$interleaved, Onnx_Int_<"0">:$is_packed_batching, Onnx_Int_<"0">:$num_heads,
+                       Onnx_Flag_<"0">:$interleaved, Onnx_Flag_<"0">:$is_packed_batching, Onnx_Int_<"0">:$num_heads,
                        Onnx_Int_<"0">:$rotary_embedding_dim, Onnx_Float_<"1.0f">:$scale);
 }
 def Onnx_MsMRotaryEmbeddingOp : Onnx_Ms<"MRotaryEmbedding", "Rotary embedding with sections for time, height and width"> {
   let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$position_ids, Onnx_Tensor:$cos_cache, Onnx_Tensor:$sin_cache,
-                       Onnx_Int_<"0">:$interleaved, Onnx_Int_<"0">:$is_packed_batching, Onnx_Int_<"0">:$mrope_layout,
+                       Onnx_Flag_<"0">:$interleaved, Onnx_Flag_<"0">:$is_packed_batching, Onnx_Int_<"0">:$mrope_layout,
                        Onnx_OptInts:$mrope_section, Onnx_Int_<"0">:$num_heads, Onnx_Int_<"0">:$rotary_embedding_dim);
 }
 def Onnx_MsLinearAttentionOp : Onnx_Ms<"LinearAttention", "Attention by a recurrent state", [AttrSizedOperandSegments]> {
@@ -180,8 +180,8 @@ def Onnx_MsQuickGeluOp : Onnx_Ms<"QuickGelu", "x * sigmoid(alpha * x)"> {
   let results = (outs Onnx_Tensor:$Y);
 }
 def Onnx_MsFusedMatMulOp : Onnx_Ms<"FusedMatMul", "alpha * A' * B'; ' transposes the last two axes (or batch axes)"> {
-  let arguments = (ins Onnx_Tensor:$A, Onnx_Tensor:$B, Onnx_Float_<"1.0f">:$alpha, Onnx_Int_<"0">:$transA,
-                       Onnx_Int_<"0">:$transB, Onnx_Int_<"0">:$transBatchA, Onnx_Int_<"0">:$transBatchB);
+  let arguments = (ins Onnx_Tensor:$A, Onnx_Tensor:$B, Onnx_Float_<"1.0f">:$alpha, Onnx_Flag_<"0">:$transA,
+                       Onnx_Flag_<"0">:$transB, Onnx_Int_<"0">:$transBatchA, Onnx_Int_<"0">:$transBatchB);
   let results = (outs Onnx_Tensor:$Y);
 }
 

@@ -42,6 +42,9 @@ def Onnx_Float : FloatAttrBase<F32, "ONNX float attribute"> {
   let returnType = "float";
   let convertFromStorage = "$_self.getValue().convertToFloat()";
 }
+// 0 or 1. ONNX Runtime takes other numbers for true here and for false there, so there are none.
+def Onnx_Bit : ConfinedAttr<Onnx_Int, [IntNonNegative, IntMaxValue<1>]> { let summary = "0 or 1"; }
+class Onnx_Flag_<string value> : DefaultValuedAttr<Onnx_Bit, value>;
 class Onnx_Int_<string value> : DefaultValuedAttr<Onnx_Int, value>;
 class Onnx_Float_<string value> : DefaultValuedAttr<Onnx_Float, value>;
 class Onnx_Str_<string value> : DefaultValuedStrAttr<StrAttr, value>;

@@ -37,7 +37,7 @@ def Onnx_PowOp : Onnx_Op<"Pow", "x ^ y in the type of x"> {
   let results = (outs Onnx_Tensor:$Z);
 }
 def Onnx_ModOp : Onnx_Binary<"Mod", "Remainder: sign of the divisor, or C's fmod (sign of the dividend) if fmod = 1"> {
-  let arguments = (ins Onnx_Tensor:$A, Onnx_Tensor:$B, Onnx_Int_<"0">:$fmod);
+  let arguments = (ins Onnx_Tensor:$A, Onnx_Tensor:$B, Onnx_Flag_<"0">:$fmod);
 }
 def Onnx_MaxOp : Onnx_Nary<"Max", "The largest of the inputs">;
 def Onnx_MinOp : Onnx_Nary<"Min", "The smallest of the inputs">;
@@ -75,7 +75,7 @@ def Onnx_TanhOp : Onnx_Unary<"Tanh", "Hyperbolic tangent">;
 def Onnx_IsNaNOp : Onnx_UnaryX<"IsNaN", "Is x not a number?"> { let elements = ["i1"]; }
 def Onnx_IsInfOp : Onnx_UnaryX<"IsInf", "Is x an infinity of an accepted sign?"> {
   let elements = ["i1"];
-  let arguments = (ins Onnx_Tensor:$X, Onnx_Int_<"1">:$detect_negative, Onnx_Int_<"1">:$detect_positive);
+  let arguments = (ins Onnx_Tensor:$X, Onnx_Flag_<"1">:$detect_negative, Onnx_Flag_<"1">:$detect_positive);
 }
 
 //===----------------------------------------------------------------------===//
@@ -155,12 +155,12 @@ def Onnx_WhereOp : Onnx_Op<"Where", "X where the condition holds, Y elsewhere; a
 def Onnx_IdentityOp : Onnx_Unary<"Identity", "The input">;
 def Onnx_CastOp : Onnx_Op<"Cast", "Convert elements to the type `to`; float to integer truncates"> {
   let elements = ["@to"];
-  let arguments = (ins Onnx_Tensor:$input, Onnx_Int_<"1">:$saturate, TypeAttr:$to, Onnx_Str_<"up">:$round_mode);
+  let arguments = (ins Onnx_Tensor:$input, Onnx_Flag_<"1">:$saturate, TypeAttr:$to, Onnx_Str_<"up">:$round_mode);
   let hasVerifier = 1;
 }
 def Onnx_CastLikeOp : Onnx_Op<"CastLike", "Convert elements to the type of target_type's"> {
   let elements = ["1"];
-  let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$target_type, Onnx_Int_<"1">:$saturate,
+  let arguments = (ins Onnx_Tensor:$input, Onnx_Tensor:$target_type, Onnx_Flag_<"1">:$saturate,
                        Onnx_Str_<"up">:$round_mode);
 }
 

@@ -22,7 +22,7 @@ def Onnx_ReshapeOp : Onnx_Op<"Reshape", "The same elements under another shape">
   let description = [{
     `shape` (i64 [rank]): -1 is inferred, 0 copies the input's extent (with allowzero = 1 it means zero).
   }];
-  let arguments = (ins Onnx_Tensor:$data, Onnx_Tensor:$shape, Onnx_Int_<"0">:$allowzero);
+  let arguments = (ins Onnx_Tensor:$data, Onnx_Tensor:$shape, Onnx_Flag_<"0">:$allowzero);
   let results = (outs Onnx_Tensor:$reshaped);
 }
 def Onnx_FlattenOp : Onnx_Op<"Flatten", "To 2-D: extents before `axis` by extents from it"> {
@@ -73,7 +73,7 @@ def Onnx_PadOp : Onnx_Op<"Pad", "Grow the axes by pads = [begins..., ends...]; n
                        Onnx_Str_<"constant">:$mode);
 }
 def Onnx_TriluOp : Onnx_Op<"Trilu", "Keep the upper (1) or lower (0) triangle of the last two axes, from diagonal k"> {
-  let arguments = (ins Onnx_Tensor:$input, Onnx_Opt:$k, Onnx_Int_<"1">:$upper);
+  let arguments = (ins Onnx_Tensor:$input, Onnx_Opt:$k, Onnx_Flag_<"1">:$upper);
 }
 
 //===----------------------------------------------------------------------===//
@@ -115,13 +115,13 @@ def Onnx_CompressOp : Onnx_Op<"Compress", "Slices along `axis` (or elements, wit
 def Onnx_TopKOp : Onnx_Op<"TopK", "The K largest (or smallest) along `axis`, and where they were"> {
   let elements = ["0", "i64"];
   let description = [{ `K` is an i64 tensor of one element. Ties: the lower index first. Indices are i64. }];
-  let arguments = (ins Onnx_Tensor:$X, Onnx_Tensor:$K, Onnx_Int_<"-1">:$axis, Onnx_Int_<"1">:$largest,
-                       Onnx_Int_<"1">:$sorted);
+  let arguments = (ins Onnx_Tensor:$X, Onnx_Tensor:$K, Onnx_Int_<"-1">:$axis, Onnx_Flag_<"1">:$largest,
+                       Onnx_Flag_<"1">:$sorted);
   let results = (outs Onnx_Tensor:$Values, Onnx_Tensor:$Indices);
 }
 def Onnx_UniqueOp : Onnx_Op<"Unique", "The distinct elements, or slices along `axis`"> {
   let elements = ["0", "i64", "i64", "i64"];
-  let arguments = (ins Onnx_Tensor:$X, Onnx_OptInt:$axis, Onnx_Int_<"1">:$sorted);
+  let arguments = (ins Onnx_Tensor:$X, Onnx_OptInt:$axis, Onnx_Flag_<"1">:$sorted);
   let results = (outs Onnx_Tensor:$Y, Onnx_Tensor:$indices, Onnx_Tensor:$inverse_indices, Onnx_Tensor:$counts);
 }
 

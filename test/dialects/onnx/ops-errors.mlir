@@ -156,3 +156,11 @@ func.func @scan_inputs(%x: tensor<4xf32>) {
   } {num_scan_inputs = 2 : i64} : (tensor<4xf32>) -> tensor<*xf32>
   return
 }
+
+// -----
+
+func.func @flag(%x: tensor<4xf32>) {
+  // expected-error @+1 {{attribute 'keepdims' failed to satisfy constraint: 0 or 1}}
+  %0 = onnx.ReduceSum %x {keepdims = 2 : i64, operandSegmentSizes = array<i32: 1, 0>} : (tensor<4xf32>) -> tensor<*xf32>
+  return
+}
