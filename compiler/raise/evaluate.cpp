@@ -346,6 +346,12 @@ LogicalResult Evaluator::evaluate(Operation *op) {
   if (function == tableOfOps().end()) {
     return op->emitOpError("cannot be evaluated: the evaluator lacks it (compiler/raise/evaluate*.cpp)");
   }
+  for (Value operand : op->getOperands()) {
+    if (!has(operand)) {
+      return operand.getDefiningOp()->emitOpError("cannot be evaluated: its result ")
+             << cast<OpResult>(operand).getResultNumber() << " is not computed here, but used";
+    }
+  }
   if (!readsViews(op)) {
     for (OpOperand &operand : op->getOpOperands()) {
       Tensor &tensor = values[operand.get()];
@@ -443,6 +449,9 @@ LogicalResult Evaluator::run(ArrayRef<Value> goals) {
     }
   }
   for (Value goal : goals) {
+    if (!has(goal)) {
+      return goal.getDefiningOp()->emitOpError("cannot be evaluated: a result of it is not computed here, but used");
+    }
     Tensor &tensor = values[goal];
     if (tensor.view) {
       auto data = read(goal.getDefiningOp(), tensor);

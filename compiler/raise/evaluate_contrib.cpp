@@ -69,7 +69,7 @@ static Tensor centred(const Tensor &x) {
 template <typename OpT> static LogicalResult evaluateSkipNorm(OpT op, Evaluator &e, Value betaValue, bool centre) {
   Tensor x = e.get(op.getInput()), skip = e.get(op.getSkip()), gamma = e.get(op.getGamma());
   Tensor bias = optional(e, op.getBias()), beta = optional(e, betaValue);
-  if (failed(allFloats(op, {x, skip, gamma})) || x.rank() == 0 || gamma.size() != x.shape.back() ||
+  if (failed(allFloats(op, {x, skip, gamma, bias, beta})) || x.rank() == 0 || gamma.size() != x.shape.back() ||
       broadcastShapes(skip.shape, x.shape) != x.shape || (op.getBias() && bias.size() != x.shape.back()) ||
       (betaValue && beta.size() != x.shape.back())) {
     return op.emitOpError("cannot be evaluated: input, skip, gamma, beta and bias do not fit");
@@ -100,7 +100,7 @@ static LogicalResult evaluateSkipLayer(onnx::MsSkipLayerNormalizationOp op, Eval
 template <typename F>
 static LogicalResult mapBiased(Operation *op, Evaluator &e, Value input, Value bias, F function) {
   Tensor x = e.get(input), b = optional(e, bias);
-  if (failed(allFloats(op, {x})) || (bias && (x.rank() == 0 || b.size() != x.shape.back()))) {
+  if (failed(allFloats(op, {x, b})) || (bias && (x.rank() == 0 || b.size() != x.shape.back()))) {
     return op->emitOpError("cannot be evaluated: its operands do not fit");
   }
   Values out;
@@ -156,6 +156,16 @@ Heads headsOf(const Tensor &x, int64_t first, int64_t heads, int64_t width) {
     }
   }
   return result;
+}
+
+// The tensor is what headsOf makes heads of: floats [1, T, heads * width].
+bool isHeads(const Tensor &x, int64_t tokens, int64_t columns) {
+  return x.kind == Kind::Float && x.shape == Dims{1, tokens, columns};
+}
+
+// Floats [1, heads, any, width]: a cache of them, or heads as they are.
+bool isCache(const Tensor &x, int64_t heads, int64_t width) {
+  return x.kind == Kind::Float && x.rank() == 4 && x.shape[0] == 1 && x.shape[1] == heads && x.shape[3] == width;
 }
 
 // [1, H, T, d] as it is.
@@ -258,20 +268,32 @@ std::function<double(int64_t, int64_t, int64_t)> biasOf(const Tensor &bias, int6
 static LogicalResult evaluateGroupQueryAttention(onnx::MsGroupQueryAttentionOp op, Evaluator &e) {
   Tensor query = e.get(op.getQuery()), key = optional(e, op.getKey()), value = optional(e, op.getValue());
   Tensor pastKey = optional(e, op.getPastKey()), pastValue = optional(e, op.getPastValue());
-  Tensor total = e.get(op.getTotalSequenceLength());
+  Tensor total = e.get(op.getTotalSequenceLength()), last = e.get(op.getSeqlensK());
   int64_t heads = op.getNumHeads(), kvHeads = op.getKvNumHeads();
-  if (query.rank() != 3 || query.shape[0] != 1 || heads < 1 || kvHeads < 1 || heads % kvHeads || total.size() != 1 ||
+  bool packed = !op.getKey(), known = query.kind == Kind::Float && query.rank() == 3 && heads >= 1 && kvHeads >= 1 &&
+                                      heads % kvHeads == 0 && static_cast<bool>(op.getValue()) != packed;
+  int64_t inQuery = packed ? heads + 2 * kvHeads : heads;
+  int64_t tokens = known ? query.shape[1] : 0, width = known ? query.shape[2] / inQuery : 0;
+  if (!known || !isHeads(query, tokens, inQuery * width) ||
+      (!packed && (!isHeads(key, tokens, kvHeads * width) || !isHeads(value, tokens, kvHeads * width))) ||
       op.getKScale() || op.getVScale() || op.getQNormWeight() || op.getKNormWeight() ||
-      static_cast<bool>(op.getKey()) != static_cast<bool>(op.getValue())) {
+      static_cast<bool>(op.getPastKey()) != static_cast<bool>(op.getPastValue())) {
     return op.emitOpError("cannot be evaluated: it needs one sequence, float caches, and heads that fit");
   }
-  int64_t width = query.shape[2] / (op.getKey() ? heads : heads + 2 * kvHeads), tokens = query.shape[1];
+  if (total.kind != Kind::Int || total.size() != 1 || last.kind != Kind::Int || last.size() != 1 ||
+      last.i()[0] != total.i()[0] - 1 || total.i()[0] < tokens) {
+    return op.emitOpError("cannot be evaluated: total_sequence_length must be the number of past and new tokens, and "
+                          "seqlens_k one less");
+  }
   Heads q = headsOf(query, 0, heads, width);
   Heads k = op.getKey() ? headsOf(key, 0, kvHeads, width) : headsOf(query, heads * width, kvHeads, width);
   Heads v = op.getKey() ? headsOf(value, 0, kvHeads, width)
                         : headsOf(query, (heads + kvHeads) * width, kvHeads, width);
   int64_t before = total.i()[0] - tokens;
-  if (op.getPastKey() && (pastKey.rank() != 4 || pastKey.shape[2] != before || pastKey.shape[3] != width)) {
+  bool fitting = op.getPastKey() ? isCache(pastKey, kvHeads, width) && isCache(pastValue, kvHeads, width) &&
+                                       pastKey.shape[2] == before && pastValue.shape[2] == before
+                                 : before == 0;
+  if (!fitting) {
     return op.emitOpError("cannot be evaluated: its cache holds another number of positions than come before");
   }
   if (op.getDoRotary()) {
@@ -281,9 +303,14 @@ static LogicalResult evaluateGroupQueryAttention(onnx::MsGroupQueryAttentionOp o
     Tensor cosines = e.get(op.getCosCache()), sines = e.get(op.getSinCache());
     std::vector<int64_t> rows;
     Tensor positions = optional(e, op.getPositionIds());
+    if (failed(allFloats(op, {cosines, sines})) || cosines.rank() != 2 || cosines.shape != sines.shape ||
+        2 * cosines.shape[1] > width ||
+        (op.getPositionIds() && (positions.kind != Kind::Int || positions.size() != tokens))) {
+      return op.emitOpError("has tables or positions that do not fit its heads and tokens");
+    }
     for (int64_t t = 0; t < tokens; ++t) {
       rows.push_back(op.getPositionIds() ? positions.i()[t] : before + t);
-      if (rows.back() < 0 || rows.back() >= cosines.shape[0] || cosines.shape != sines.shape) {
+      if (rows.back() < 0 || rows.back() >= cosines.shape[0]) {
         return op.emitOpError("has no row in its rotary tables for position ") << rows.back();
       }
     }
@@ -310,7 +337,7 @@ static LogicalResult evaluateGroupQueryAttention(onnx::MsGroupQueryAttentionOp o
   if (op.getAttentionBias()) {
     rule.bias = biasOf(e.get(op.getAttentionBias()), heads, tokens, k.tokens, fits);
   }
-  if (!fits || (op.getHeadSink() && sinks.size() != heads)) {
+  if (!fits || (op.getHeadSink() && (sinks.size() != heads || sinks.kind != Kind::Float))) {
     return op.emitOpError("has a bias or sinks that do not fit its heads");
   }
   e.set(op.getOutput(), rowsOf(attend(q, k, v, rule)));
@@ -334,7 +361,7 @@ static LogicalResult evaluateStandardAttention(onnx::AttentionOp op, Evaluator &
   auto &[q, k, v] = parts;
   for (auto [past, now] : {std::pair(op.getPastKey(), &k), {op.getPastValue(), &v}}) {
     Tensor before = optional(e, past);
-    if (past && (before.rank() != 4 || before.shape[1] != now->heads || before.shape[3] != now->width)) {
+    if (past && !isCache(before, now->heads, now->width)) {
       return op.emitOpError("cannot be evaluated: its cache does not fit its keys or values");
     }
     *now = past ? joined(before, *now) : *now;
@@ -368,7 +395,7 @@ static LogicalResult evaluateRotaryOp(Operation *op, Evaluator &e, Value input, 
   int64_t pairs = cosines.rank() ? cosines.shape.back() : 0;
   bool flat = x.rank() == 3;
   if ((!flat && x.rank() != 4) || x.shape[0] != 1 || pairs < 1 || cosines.shape != sines.shape ||
-      failed(allFloats(op, {x, cosines, sines}))) {
+      (at.kind == Kind::Float) == positions.has_value() || failed(allFloats(op, {x, cosines, sines}))) {
     return op->emitOpError("cannot be evaluated: its input and tables do not fit");
   }
   int64_t heads = flat ? headCount > 0 ? headCount : x.shape[2] / (2 * pairs) : x.shape[1];
@@ -376,9 +403,13 @@ static LogicalResult evaluateRotaryOp(Operation *op, Evaluator &e, Value input, 
     return op->emitOpError("cannot be evaluated: its heads do not divide its columns");
   }
   Heads rotated = flat ? headsOf(x, 0, heads, x.shape[2] / heads) : headsOf(x);
+  bool offset = positions && at.size() == 1;  // of all tokens
+  if (positions && !offset && at.size() != rotated.tokens) {
+    return op->emitOpError("cannot be evaluated: it needs a position for each token");
+  }
   std::vector<int64_t> rows;
   for (int64_t t = 0; t < rotated.tokens; ++t) {
-    rows.push_back(positions ? at.i()[at.size() == 1 ? 0 : t] + (at.size() == 1 ? t : 0) : t);
+    rows.push_back(!positions ? t : offset ? at.i()[0] + t : at.i()[t]);
     if (rows.back() < 0 || rows.back() >= cosines.size() / pairs) {
       return op->emitOpError("has no row in its tables for position ") << rows.back();
     }
@@ -460,7 +491,7 @@ static LogicalResult evaluateMatMulNBits(onnx::MsMatMulNBitsOp op, Evaluator &e)
   w.rows = op.getN(), w.columns = op.getK(), w.bits = op.getBits(), w.block = op.getBlockSize();
   bool known = w.bits == 2 || w.bits == 4 || w.bits == 8;
   if (!known || w.block < 1 || w.rows < 1 || w.columns < 1 || op.getGIdx() || op.getWeightPrepacked() ||
-      a.rank() == 0 || a.shape.back() != w.columns || failed(allFloats(op, {a, scales})) ||
+      a.rank() == 0 || a.shape.back() != w.columns || failed(allFloats(op, {a, scales, bias})) || b.kind != Kind::Int ||
       b.size() != w.rows * w.blocks() * w.block * w.bits / 8 || scales.size() != w.rows * w.blocks() ||
       (op.getBias() && bias.size() != w.rows)) {
     return op.emitOpError("cannot be evaluated: its operands do not fit K, N, bits and block_size");
@@ -536,8 +567,8 @@ static FailureOr<double> activate(Operation *op, const MixtureRule &rule, double
 static LogicalResult mix(Operation *op, Evaluator &e, const Tensor &x, const Tensor &scores, const Tensor *mixing,
                          const Mixture &m) {
   int64_t tokens = m.width ? x.size() / m.width : 0;
-  if (scores.size() != tokens * m.experts || (mixing && mixing->size() != scores.size()) || m.rule.topK < 1 ||
-      m.rule.topK > m.experts) {
+  if (scores.size() != tokens * m.experts || m.rule.topK < 1 || m.rule.topK > m.experts ||
+      (mixing && (mixing->size() != scores.size() || mixing->kind != Kind::Float))) {
     return op->emitOpError("cannot be evaluated: router_probs must be [tokens, experts] and k at most experts");
   }
   bool fused = m.rule.activation == "swiglu" && m.rule.fusion != 0;
@@ -646,7 +677,8 @@ template <typename OpT> static LogicalResult evaluateMixture(OpT op, Evaluator &
   Tensor biases[3] = {optional(e, op.getFc1ExpertsBias()), optional(e, op.getFc2ExpertsBias()),
                       optional(e, op.getFc3ExpertsBias())};
   auto rule = ruleOf(op);
-  if (failed(rule) || failed(allFloats(op, {x, scores, weights[0], weights[1]}))) {
+  if (failed(rule) || failed(allFloats(op, {x, scores, weights[0], weights[1], weights[2], biases[0], biases[1],
+                                            biases[2]}))) {
     return failure();
   }
   Mixture m;
@@ -655,7 +687,7 @@ template <typename OpT> static LogicalResult evaluateMixture(OpT op, Evaluator &
   m.width = x.rank() ? x.shape.back() : 0;
   m.hasThird = static_cast<bool>(op.getFc3ExpertsWeights());
   // The extents may be swapped ("legacy" shapes); the bytes are rows of outputs all the same.
-  m.rows1 = m.experts * m.width ? weights[0].size() / (m.experts * m.width) : 0;
+  m.rows1 = m.experts * m.width != 0 ? weights[0].size() / (m.experts * m.width) : 0;
   bool fused = m.rule.activation == "swiglu" && m.rule.fusion != 0;
   m.hidden = fused ? m.rows1 / 2 : m.rows1;
   int64_t rows[3] = {m.rows1, m.width, m.hidden}, columns[3] = {m.width, m.hidden, m.width};
