@@ -2,6 +2,7 @@
 changed either compile to something whose logits are those of ONNX Runtime on the same changed graph, or are refused with
 a reason. Seeded: `mutations_test.py SEED` repeats one case, `--cases N` (or EMOE_CASES=N) runs so many; ctest -L measure
 runs 2,000."""
+import json
 import os
 import random
 import shutil
@@ -12,8 +13,14 @@ from support import EMOEC, logits, need, run, safetensors, shared
 
 np = need("numpy")
 MODELS = ("qwen3_moe-hf5-batched_mm", "mixtral-mobius-cpu", "gpt_oss-genai-fp32-cpu", "qwen3_moe-hf5-grouped_mm",
-          "phimoe-hf5-batched_mm", "gemma4-hf5-batched_mm", "granitemoe-hf5-batched_mm", "qwen2_moe-hf5-batched_mm")
+          "phimoe-hf5-batched_mm", "gemma4-hf5-batched_mm", "granitemoe-hf5-batched_mm", "qwen2_moe-hf5-batched_mm",
+          "deepseek_v3-hf5-batched_mm", "lfm2_moe-hf5-batched_mm", "qwen3_moe-optimum", "gpt_oss-hf5-batched_mm",
+          "qwen3_moe-mobius-cpu", "lfm2_moe-genai-fp32-cpu", "gpt_oss-mobius-cpu", "qwen3_moe-hf5-batched_mm-torchdynamo",
+          "olmoe-hf5-batched_mm", "qwen3_moe-hf5-batched_mm-ort_cpu", "mixtral-hf5-batched_mm", "qwen3_5_moe-mobius-cpu",
+          "qwen3_5_moe-genai-fp32-cpu", "gpt_oss-genai-fp32-dml-REPAIRED")
 TOLERANCE = 2e-3
+SIZES = {"batch": 1, "batch_size": 1, "past_sliding_length": 8}
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
 def mutate(onnx, graph, chooser):
@@ -91,6 +98,11 @@ def reference(ort, model, tokens):
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    sizes = dict(SIZES)
+    config = os.path.join(os.path.dirname(model), "genai_config.json")
+    if os.path.exists(config):
+        with open(config) as file:
+            sizes["kv_cache_dim"] = json.load(file)["model"]["decoder"]["head_size"]
     try:
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         feeds = {}
@@ -100,12 +112,11 @@ def reference(ort, model, tokens):
             elif "mask" in value.name:
                 feeds[value.name] = np.ones((1, len(tokens)), np.int64)
             elif "position" in value.name:
-                feeds[value.name] = np.arange(len(tokens), dtype=np.int64)[None]
-            elif not value.shape:
-                feeds[value.name] = np.array(0, np.int64)
-            else:
-                heads, size = [int(dim) for dim in (value.shape[1], value.shape[3]) if str(dim).isdigit()] or (2, 16)
-                feeds[value.name] = np.zeros((1, heads, 0, size), np.float32)
+                positions = np.arange(len(tokens), dtype=np.int64)
+                feeds[value.name] = np.broadcast_to(positions, value.shape[:-2] + [1, len(tokens)])
+            else:  # an empty past, a state of zeros
+                shape = [int(dim) if str(dim).isdigit() else sizes.get(dim, 0) for dim in value.shape]
+                feeds[value.name] = np.zeros(shape, TYPES[value.type])
         return session.run(["logits"], feeds)[0][0]
     except Exception:
         return None
