@@ -70,14 +70,15 @@ void WatchStep(void *user, const Step &step, uint32_t, uint64_t nanoseconds) {
   time.weight_bytes += experts ? account.expert_bytes : WeightBytes(*account.bundle, step);
 }
 
-// Token ids of a run, from the file or random: another text each time, the same in each bench.
+// Token ids of a pass, `length` each, from the file, which passes read on, or random: another text each time, the same in
+// each bench.
 struct Feed {
   const int32_t *ids = nullptr;
   size_t count = 0;
   uint32_t vocab = 0;
-  int32_t At(uint32_t run, uint32_t length, uint32_t i) const {
-    if (ids == nullptr) return static_cast<int32_t>(Draw(run, i) * vocab);
-    return ids[(size_t{run + 1} * length + i) % count];
+  int32_t At(uint32_t pass, uint32_t length, uint32_t i) const {
+    if (ids == nullptr) return static_cast<int32_t>(Draw(pass, i) * vocab);
+    return ids[(size_t{pass} * length + i) % count];
   }
 };
 
@@ -174,21 +175,21 @@ int MeasureBench(Work *work, BenchResult *result) {
     if (step.kind == StepKind::kKernel) dense_bytes += WeightBytes(work->bundle, step);
   }
   SessionStats warm;
-  // The run before the first one fills the cache with what other text leaves there; where every expert can stay, runs go
-  // on until one reads nothing.
+  // The pass before the first that counts fills the cache with what other text leaves there; where every expert can stay,
+  // passes go on until one reads nothing.
   const bool all_stay = session.plan().mean_slots() == session.plan().records;
-  for (uint32_t run = options.cold ? 0 : UINT32_MAX - kMostWarmUps + 1; run != options.repetitions; ++run) {
-    const bool counts = run < options.repetitions;
-    for (uint32_t i = 0; i < options.prompt_tokens; ++i) ids[i] = feed.At(run, length, i);
+  bool counts = options.cold;
+  for (uint32_t pass = 0, left = options.repetitions; left > 0; ++pass) {
+    for (uint32_t i = 0; i < options.prompt_tokens; ++i) ids[i] = feed.At(pass, length, i);
     session.Reset();
-    routing.StartAt(uint64_t{run + 1} * length);
+    routing.StartAt(uint64_t{pass} * length);
     uint64_t start = clock.Now();
     Status status = session.Forward(ids, options.prompt_tokens, Want::kLast);
     uint64_t middle = clock.Now(), before = middle;
     SessionStats first = session.stats();
     account.counting = counts;
     for (uint32_t i = 0; i < generated && status.ok(); ++i) {
-      int32_t token = feed.ids != nullptr ? feed.At(run, length, options.prompt_tokens + i)
+      int32_t token = feed.ids != nullptr ? feed.At(pass, length, options.prompt_tokens + i)
                                           : Sample(session.logits(), feed.vocab, options.sample, i,
                                                    static_cast<Candidate *>(session.sampler_memory()));
       if (token < 0) token = 0;
@@ -201,10 +202,11 @@ int MeasureBench(Work *work, BenchResult *result) {
     if (!status.ok()) return work->Failed(status);
     SessionStats last = session.stats();
     if (!counts) {
-      if (!all_stay || last.bytes_read == warm.bytes_read) run = UINT32_MAX;
+      counts = !all_stay || last.bytes_read == warm.bytes_read || pass + 1 == kMostWarmUps;
       warm = last;
       continue;
     }
+    --left;
     result->bytes += last.bytes_read - first.bytes_read;
     result->predicted_bytes += last.predicted.bytes - first.predicted.bytes;
     result->prefetch_hits += last.prefetch_hits - first.prefetch_hits;
