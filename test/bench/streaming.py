@@ -9,15 +9,18 @@ llama.cpp maps the file without repacking, which would need memory of the model'
 tokens in one process, and the second pass counts: the first one still reads what the start left out. read_ahead_kb is set to
 128, the distributions' default, and put back. "MB a token" is what the block device read for the cgroup in both passes and at
 the start, over all tokens; a throttle of the kernel banks idle time, so overlap of reading and computing shows less than on a
-slow device (emoe-rt bench --storage models one). --routing FILE: what emoe-rt does with that routing, beside its own.
+slow device (emoe-rt bench --storage models one). Both are fed the same tokens, those that llama-bench draws: which experts
+stay decides the speed, and texts differ in them. --routing FILE: what emoe-rt does with that routing, beside its own.
 """
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 
 from compare import ROOT, machine
 
@@ -91,6 +94,13 @@ def read_ahead(queue, kilobytes):
         write(path, before)
 
 
+def drawn(count, vocabulary):
+    """llama-bench's tokens: it takes C's rand() without a seed, one for its warm-up, then `count` and one more a pass."""
+    libc = ctypes.CDLL(None)
+    libc.srand(1)
+    return [libc.rand() % vocabulary for _ in range(2 * (count + 1) + 1)][1:]
+
+
 def measure(command, limit, device, speed, tokens):
     """What the command printed, and megabytes that it read for each of the tokens."""
     os.sync()
@@ -119,6 +129,9 @@ def main():
     args = parser.parse_args()
     size = os.path.getsize(args.gguf)
     device, queue = device_of(args.gguf)
+    facts = subprocess.run([args.emoe_rt, "inspect", args.bundle, "--json"], capture_output=True, text=True, check=True)
+    tokens = tempfile.NamedTemporaryFile("w", suffix=".txt")
+    print(*drawn(args.count, json.loads(facts.stdout)["vocab"]), file=tokens, flush=True)
     print(f"{machine()}; GGUF {size / 1e6:.0f} MB, bundle {os.path.getsize(args.bundle) / 1e6:.0f} MB\n\n"
           f"| limit | storage, MB/s | emoe tok/s | MB a token | llama.cpp tok/s | MB a token | ratio |{' replayed tok/s |' * bool(args.routing)}"
           f"\n|---|---|---|---|---|---|---|{'---|' * bool(args.routing)}", flush=True)
@@ -127,7 +140,7 @@ def main():
             limit = int(size * share / 100) // 4096 * 4096
             budget = limit - args.spare * 1048576
             ours = [args.emoe_rt, "bench", args.bundle, "--threads", args.threads, "--memory-budget", str(budget), "-p", "1", "-n",
-                    str(args.count), "-r", "1", "--ctx", "512", "--json", *args.flags]
+                    str(args.count), "-r", "1", "--ctx", "512", "--tokens", tokens.name, "--json", *args.flags]
             theirs = [os.path.join(args.llama, "llama-bench"), "-m", args.gguf, "-t", args.threads, "-p", "0", "-n", str(args.count),
                       "-r", "2", "--repack", "0", "-lm", "mmap", "-o", "json"]
             for speed in map(int, args.storage.split(",")):
