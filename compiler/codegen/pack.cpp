@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -33,13 +34,13 @@ int paddingCode(LayoutAttr layout) {
   return layout.getCodebook() == Codebook::Centred ? 0 : static_cast<int>(-gridOf(layout).first);
 }
 
-// Codes of one group: [rows of the panel, `columns` stored columns].
-using GroupCodes = std::vector<uint8_t>;
+// Codes of one group, [rows of the panel, stored columns].
+constexpr int64_t kMostCodes = kRows * 256;
 
-void encodeTernary(const GroupCodes &codes, int64_t columns, uint8_t *payload) {
+void encodeTernary(const uint8_t *codes, int64_t columns, uint8_t *payload) {
   const TernaryPayload parts = ternaryPayload(columns);
   for (int64_t row = 0; row < kRows; ++row) {
-    const uint8_t *from = &codes[row * columns];
+    const uint8_t *from = codes + row * columns;
     for (int64_t byte = 0; byte < 4 * parts.units; ++byte) {
       const int64_t unit = byte / 4, i = byte % 4;
       int value = 0;
@@ -86,7 +87,13 @@ template <typename Visitor> void visitCode(unsigned bits, int64_t row, int64_t c
   }
 }
 
-void encodeGroup(LayoutAttr layout, const GroupCodes &codes, int64_t columns, uint8_t *payload) {
+uint32_t loadDword(const uint8_t *from) {
+  uint32_t dword;
+  std::memcpy(&dword, from, sizeof(dword));
+  return dword;
+}
+
+void encodeGroup(LayoutAttr layout, const uint8_t *codes, int64_t columns, uint8_t *payload) {
   std::memset(payload, 0, payloadBytes(layout, columns));
   if (isTernary(layout)) {
     encodeTernary(codes, columns, payload);
@@ -94,11 +101,13 @@ void encodeGroup(LayoutAttr layout, const GroupCodes &codes, int64_t columns, ui
   }
   const unsigned bits = layout.getBits();
   for (int64_t row = 0; row < kRows; ++row) {
-    for (int64_t column = 0; column < columns; ++column) {
+    // Four codes at once: they go to four neighbouring bytes.
+    for (int64_t column = 0; column < columns; column += 4) {
       uint8_t *subgroup = payload + column / kGroup * subgroupBytes(bits);
-      const unsigned code = codes[row * columns + column];
+      const uint32_t four = loadDword(codes + row * columns + column);
       visitCode(bits, row, column % kGroup, [&](int64_t byte, int64_t shift, unsigned mask, int64_t bit) {
-        subgroup[byte] = static_cast<uint8_t>(subgroup[byte] | (code >> bit & mask) << shift);
+        const uint32_t all = loadDword(subgroup + byte) | (four >> bit & mask * 0x01010101u) << shift;
+        std::memcpy(subgroup + byte, &all, sizeof(all));
       });
     }
   }
@@ -219,7 +228,9 @@ absl::Status packCodes(LayoutAttr layout, const uint8_t *codes, const float *sca
   std::memset(out, 0, panelBytes(layout, columns));
   for (int64_t g = 0; g < storedGroups(layout, columns); ++g) {
     const GroupPlace place = groupPlace(layout, columns, g);
-    GroupCodes group(kRows * place.columns, paddingCode(layout));
+    uint8_t group[kMostCodes];
+    std::memset(group, paddingCode(layout), kRows * place.columns);
+    const int64_t first = g * width, count = std::min(columns - first, width);
     for (int64_t row = 0; row < rows && g < groups; ++row) {
       const float scale = scales[row * groups + g];
       const uint16_t half = floatToHalf(scale);
@@ -227,13 +238,16 @@ absl::Status packCodes(LayoutAttr layout, const uint8_t *codes, const float *sca
         return absl::OutOfRangeError(absl::StrCat("scale ", scale, " at row ", row, ", group ", g, " is not finite as f16"));
       }
       std::memcpy(out + place.scales + row * sizeof(half), &half, sizeof(half));
-      for (int64_t c = g * width; c < std::min(columns, (g + 1) * width); ++c) {
-        const int code = codes[row * columns + c];
-        if (code >= levels) {
-          return absl::OutOfRangeError(absl::StrCat("code ", code, " at row ", row, ", column ", c, " is none of the ", levels,
-                                                    " levels of the layout"));
-        }
-        group[row * place.columns + c - g * width] = static_cast<uint8_t>(code);
+      const uint8_t *from = codes + row * columns + first;
+      std::memcpy(group + row * place.columns, from, count);
+      uint8_t most = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        most = std::max(most, from[i]);
+      }
+      if (most >= levels) {
+        return absl::OutOfRangeError(absl::StrCat("code ", most, " at row ", row, ", column ",
+                                                  first + std::distance(from, std::find(from, from + count, most)),
+                                                  " is none of the ", levels, " levels of the layout"));
       }
     }
     encodeGroup(layout, group, place.columns, out + place.payload);

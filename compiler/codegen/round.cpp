@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "absl/base/casts.h"
@@ -15,7 +17,7 @@ namespace {
 
 constexpr int64_t kMostColumns = 256;  // of a group
 
-// A group's values and the weights of their errors, both padded to a multiple of 8 with zeros.
+// A group's values, padded to a multiple of 8 with zeros, and the weights of their errors.
 struct GroupValues {
   int64_t count, padded;
   float x[kMostColumns], importance[kMostColumns];
@@ -45,9 +47,15 @@ struct Range {
 #define EMOE_VECTOR_CLONES
 #endif
 
-// q[i] = x[i] / scale, rounded and clamped to the range; returns the weighted sum of squared errors. Eight partial sums
-// let the compiler vectorise it in a fixed order.
-EMOE_VECTOR_CLONES float quantiseGroup(const GroupValues &group, const float *x, float scale, Range range, float *q) {
+// Eight partial sums, which compilers vectorise, in a fixed order.
+inline float sumOf(const float *sums) {
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+// q(i, x[i] / scale rounded and clamped to the range) of all; returns the weighted sum of squared errors.
+template <typename Visitor>
+inline __attribute__((always_inline)) float visitCodes(const GroupValues &group, const float *x, float scale, Range range,
+                                                       Visitor &&q) {
   const float inverse = scale == 0 ? 0 : 1 / scale;
   float sums[8] = {};
   for (int64_t i = 0; i < group.padded; i += 8) {
@@ -55,11 +63,41 @@ EMOE_VECTOR_CLONES float quantiseGroup(const GroupValues &group, const float *x,
       // Clamped first: the quotient may be huge where the scale is subnormal.
       float value = roundEven(std::min(std::max(x[i + j] * inverse, range.low), range.high));
       float error = x[i + j] - value * scale;
-      q[i + j] = value;
+      q(i + j, value);
       sums[j] += error * error * group.importance[i + j];
     }
   }
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+  return sumOf(sums);
+}
+
+// Codes as values in units of the scale; returns the weighted sum of squared errors.
+EMOE_VECTOR_CLONES float quantiseGroup(const GroupValues &group, const float *x, float scale, Range range, float *q) {
+  return visitCodes(group, x, scale, range, [q](int64_t i, float value) { q[i] = value; });
+}
+
+// The first scale with the least error.
+EMOE_VECTOR_CLONES int bestScale(const GroupValues &group, const float *x, const float *scales, int count, Range range) {
+  float least = INFINITY;
+  int best = 0;
+  for (int k = 0; k < count; ++k) {
+    float error = visitCodes(group, x, scales[k], range, [](int64_t, float) {});
+    best = error < least ? k : best;
+    least = error < least ? error : least;
+  }
+  return best;
+}
+
+// The least-squares scale of codes, or 0 if all are 0.
+EMOE_VECTOR_CLONES float fittedScale(const GroupValues &group, const float *x, const float *q) {
+  float products[8] = {}, squares[8] = {};
+  for (int64_t i = 0; i < group.padded; i += 8) {
+    for (int64_t j = 0; j < 8; ++j) {
+      products[j] += x[i + j] * q[i + j] * group.importance[i + j];
+      squares[j] += q[i + j] * q[i + j] * group.importance[i + j];
+    }
+  }
+  const float square = sumOf(squares);
+  return square > 0 ? sumOf(products) / square : 0;
 }
 
 // Four bits: the value of largest magnitude goes to about -8, by a scale of its opposite sign, so that all 16 codes
@@ -71,36 +109,26 @@ void chooseInteger4(const GroupValues &group, GroupScale &best) {
   constexpr float kDivisors[] = {-8, -8.5f, -8.25f, -7.75f, -7.5f, -7.25f, -7, -6.75f, -6.5f};
   // A power of two near 1 / |extreme|: products with it are exact.
   const float unit = std::ldexp(1.0f, std::clamp(-std::ilogb(group.extreme), -100, 100));
-  float scaled[kMostColumns];
+  float x[kMostColumns], scales[std::size(kDivisors)];
   for (int64_t i = 0; i < group.padded; ++i) {
-    scaled[i] = group.x[i] * unit;
+    x[i] = group.x[i] * unit;
   }
-  GroupScale tried;
-  float bestError = INFINITY;
-  std::fill(best.q, best.q + group.padded, 0.0f);
-  auto consider = [&](float scale) {
-    tried.scale = storedScale(scale);
-    if (std::isinf(tried.scale)) {
-      return;
-    }
-    float error = quantiseGroup(group, scaled, tried.scale * unit, kRange, tried.q);
-    if (error < bestError) {
-      bestError = error;
-      best.scale = tried.scale;
-      std::copy(tried.q, tried.q + group.padded, best.q);
-    }
-  };
+  int count = 0;
   for (float divisor : kDivisors) {
-    consider(group.extreme / divisor);
+    const float scale = storedScale(group.extreme / divisor) * unit;
+    if (std::isfinite(scale)) {
+      scales[count++] = scale;
+    }
   }
-  float product = 0, square = 0;
-  for (int64_t i = 0; i < group.padded; ++i) {
-    product += scaled[i] * best.q[i] * group.importance[i];
-    square += best.q[i] * best.q[i] * group.importance[i];
+  float scale = scales[bestScale(group, x, scales, count, kRange)];
+  const float error = quantiseGroup(group, x, scale, kRange, best.q);
+  const float fitted = storedScale(fittedScale(group, x, best.q) / unit) * unit;
+  GroupScale refined;
+  if (fitted != 0 && std::isfinite(fitted) && quantiseGroup(group, x, fitted, kRange, refined.q) < error) {
+    scale = fitted;
+    std::copy(refined.q, refined.q + group.count, best.q);
   }
-  if (square > 0) {
-    consider(product / square / unit);
-  }
+  best.scale = scale / unit;
 }
 
 // Eight bits: the largest magnitude goes to 127.
@@ -242,6 +270,19 @@ void chooseSymmetric(const GroupValues &group, double first, int steps, GroupSca
   quantiseSymmetric(group, chosen.scale, first, steps, chosen.q);
 }
 
+constexpr uint32_t kMagnitude = 0x7fffffff;  // all bits but the sign
+
+// The largest |x| as bits, whose order is that of magnitudes: infinity and NaN come last.
+EMOE_VECTOR_CLONES uint32_t largestMagnitude(const float *x, int64_t count) {
+  uint32_t most = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, x + i, sizeof(bits));
+    most = std::max(most, bits & kMagnitude);
+  }
+  return most;
+}
+
 absl::Status unfit(const char *what, float value, int64_t row, int64_t column) {
   return absl::OutOfRangeError(absl::StrCat("weight value ", value, " at row ", row, ", column ", column, " ", what));
 }
@@ -257,26 +298,28 @@ absl::Status roundToNearest(LayoutAttr layout, const float *values, int64_t rows
   // The smallest scale that may be chosen for a group must be finite as f16.
   const float least = integer ? (bits == 8 ? 127 : 8) : static_cast<float>(grid.levels - 1) / 2;
   GroupValues group;
+  std::fill(std::begin(group.importance), std::end(group.importance), importance ? 0.0f : 1.0f);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t first = g * width;
       group.count = std::min(width, columns - first);
       group.padded = (group.count + 7) / 8 * 8;
-      group.extreme = 0;
+      std::copy_n(values + row * columns + first, group.count, group.x);
       std::fill(group.x + group.count, group.x + group.padded, 0.0f);
-      std::fill(group.importance + group.count, group.importance + group.padded, 0.0f);
-      float heaviest = 0;
-      for (int64_t i = 0; i < group.count; ++i) {
-        float x = group.x[i] = values[row * columns + first + i];
-        if (!std::isfinite(x)) {
-          return unfit("is not finite", x, row, first + i);
-        }
-        group.extreme = std::fabs(x) > std::fabs(group.extreme) ? x : group.extreme;
-        group.importance[i] = importance ? importance[first + i] : 1;
-        heaviest = std::max(heaviest, group.importance[i]);
+      const uint32_t most = largestMagnitude(group.x, group.padded);
+      int64_t at = 0;
+      while ((absl::bit_cast<uint32_t>(group.x[at]) & kMagnitude) != most) {
+        ++at;
       }
-      if (heaviest == 0) {
-        std::fill(group.importance, group.importance + group.count, 1.0f);
+      group.extreme = group.x[at];
+      if (!std::isfinite(group.extreme)) {
+        return unfit("is not finite", group.extreme, row, first + at);
+      }
+      if (importance) {
+        std::copy_n(importance + first, group.count, group.importance);
+        if (std::all_of(group.importance, group.importance + group.count, [](float x) { return !(x > 0); })) {
+          std::fill_n(group.importance, group.count, 1.0f);
+        }
       }
       GroupScale chosen;
       if (group.extreme != 0) {
